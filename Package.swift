@@ -1,0 +1,135 @@
+// swift-tools-version: 6.1
+import PackageDescription
+
+/// Settings of every target of ours: Swift 6 language mode comes from the tools version.
+let strict: [SwiftSetting] = [
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .unsafeFlags(["-warnings-as-errors"]),
+]
+
+let package = Package(
+  name: "fedlora",
+  products: [
+    .library(name: "FedLoRAEngine", targets: ["FedLoRAEngine"]),
+    .library(name: "FedLoRADP", targets: ["FedLoRADP"]),
+    .library(name: "FedLoRACoordinator", targets: ["FedLoRACoordinator"]),
+    .library(name: "FedLoRAClient", targets: ["FedLoRAClient"]),
+    .executable(name: "fedlora", targets: ["fedlora"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-certificates", from: "1.21.1"),
+    .package(url: "https://github.com/apple/swift-asn1", from: "1.7.4"),
+    .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+    .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
+    .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"),
+    .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+    .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+  ],
+  targets: [
+    .systemLibrary(
+      name: "COpenBLAS",
+      path: "Sources/COpenBLAS",
+      providers: [.apt(["libopenblas-dev", "liblapacke-dev"])]
+    ),
+    .target(name: "CKernels", path: "Sources/CKernels"),
+    .target(
+      name: "FedLoRALinearAlgebra",
+      dependencies: ["COpenBLAS"],
+      path: "Sources/LinearAlgebra",
+      swiftSettings: strict
+    ),
+    .target(
+      name: "FedLoRACheckpoint",
+      dependencies: [.product(name: "Crypto", package: "swift-crypto")],
+      path: "Sources/Checkpoint",
+      swiftSettings: strict
+    ),
+    .target(
+      name: "FedLoRAFederation",
+      dependencies: ["FedLoRALinearAlgebra", "FedLoRACheckpoint"],
+      path: "Sources/Federation",
+      swiftSettings: strict
+    ),
+    .target(
+      name: "FedLoRADP",
+      path: "Sources/DP",
+      swiftSettings: strict
+    ),
+    .target(
+      name: "FedLoRAEngine",
+      dependencies: [
+        "CKernels", "FedLoRALinearAlgebra", "FedLoRACheckpoint",
+        .product(name: "Crypto", package: "swift-crypto"),
+      ],
+      path: "Sources/Engine",
+      swiftSettings: strict
+    ),
+    .target(
+      name: "FedLoRAProtocol",
+      dependencies: [
+        "FedLoRACheckpoint",
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"),
+        .product(name: "NIOTLS", package: "swift-nio"),
+        .product(name: "NIOFoundationCompat", package: "swift-nio"),
+        .product(name: "NIOSSL", package: "swift-nio-ssl"),
+        .product(name: "X509", package: "swift-certificates"),
+        .product(name: "SwiftASN1", package: "swift-asn1"),
+        .product(name: "Crypto", package: "swift-crypto"),
+        .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+        .product(name: "Logging", package: "swift-log"),
+      ],
+      path: "Sources/Protocol",
+      exclude: ["Schema"],
+      swiftSettings: strict
+    ),
+    .target(
+      name: "FedLoRACoordinator",
+      dependencies: [
+        "FedLoRAProtocol", "FedLoRAFederation", "FedLoRACheckpoint",
+        .product(name: "GRDB", package: "GRDB.swift"),
+        .product(name: "Logging", package: "swift-log"),
+      ],
+      path: "Sources/Coordinator",
+      swiftSettings: strict
+    ),
+    .target(
+      name: "FedLoRAClient",
+      dependencies: [
+        "FedLoRAProtocol", "FedLoRAFederation", "FedLoRAEngine", "FedLoRACheckpoint", "FedLoRADP",
+        .product(name: "Logging", package: "swift-log"),
+      ],
+      path: "Sources/Client",
+      swiftSettings: strict
+    ),
+    .target(
+      name: "FedLoRASimulation",
+      dependencies: [
+        "FedLoRACoordinator", "FedLoRAClient", "FedLoRAEngine", "FedLoRAFederation", "FedLoRAProtocol",
+        "FedLoRACheckpoint",
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "Yams", package: "Yams"),
+      ],
+      path: "Simulations",
+      exclude: ["Scripts"],
+      sources: ["Harness"],
+      resources: [.copy("Embedded"), .copy("Scenarios")],
+      swiftSettings: strict
+    ),
+    .executableTarget(
+      name: "fedlora",
+      dependencies: [
+        "FedLoRASimulation", "FedLoRACoordinator", "FedLoRAClient", "FedLoRAEngine", "FedLoRAFederation",
+        "FedLoRAProtocol", "FedLoRACheckpoint",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Logging", package: "swift-log"),
+      ],
+      path: "Sources/fedlora",
+      swiftSettings: strict
+    ),
+  ]
+)
