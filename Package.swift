@@ -44,7 +44,6 @@ let package = Package(
     ),
     .target(
       name: "FedLoRACheckpoint",
-      dependencies: [.product(name: "Crypto", package: "swift-crypto")],
       path: "Sources/Checkpoint",
       swiftSettings: strict
     ),

@@ -1,0 +1,36 @@
+import Foundation
+
+/// A whole file mapped read-only into memory for as long as the object lives.
+///
+/// `@unchecked Sendable`: the mapping is immutable after `init` and is unmapped only in `deinit`.
+final class MappedFile: @unchecked Sendable {
+  let bytes: UnsafeRawBufferPointer
+
+  init(_ url: URL) throws {
+    let descriptor = open(url.path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { throw MappedFile.failure(url, "cannot be opened") }
+    defer { close(descriptor) }
+    var status = stat()
+    guard fstat(descriptor, &status) == 0 else { throw MappedFile.failure(url, "cannot be examined") }
+    guard status.st_mode & S_IFMT == S_IFREG else {
+      throw SafetensorsError(.unreadable, file: url.path, reason: "is not a regular file")
+    }
+    let size = Int(status.st_size)
+    guard size > 0 else {
+      bytes = UnsafeRawBufferPointer(start: nil, count: 0)
+      return
+    }
+    guard let address = mmap(nil, size, PROT_READ, MAP_PRIVATE, descriptor, 0), address != MAP_FAILED else {
+      throw MappedFile.failure(url, "cannot be mapped")
+    }
+    bytes = UnsafeRawBufferPointer(start: address, count: size)
+  }
+
+  deinit {
+    if let address = bytes.baseAddress { munmap(UnsafeMutableRawPointer(mutating: address), bytes.count) }
+  }
+
+  private static func failure(_ url: URL, _ what: String) -> SafetensorsError {
+    SafetensorsError(.unreadable, file: url.path, reason: "\(what): \(String(cString: strerror(errno)))")
+  }
+}
