@@ -1,0 +1,69 @@
+// Element-wise kernels of the training engine, with run-time dispatch over the processor's vector width.
+//
+// Every function takes plain contiguous float arrays unless a stride is named. Rows are the slow dimension.
+// Variants for AVX-512, AVX2 with FMA, and the baseline are compiled from one source (kernels.inc); the first call
+// picks the widest that the processor has. Sums inside a row are reassociated, so variants differ in the last bits.
+#ifndef FEDLORA_CKERNELS_H
+#define FEDLORA_CKERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/// Name of the variant in use: "avx512", "avx2" or "baseline".
+const char *_Nonnull fl_variant(void);
+/// Makes the dispatcher use a narrower variant (0 baseline, 1 avx2, 2 avx512), for tests. Returns the one now in use.
+/// Must not run while another thread computes.
+int fl_select_variant(int variant);
+
+/// y[i] = x[i] Φ(x[i]), the exact GELU. 16 flops and 8 bytes an element. `x` may equal `y`.
+void fl_gelu_forward(const float *_Nonnull x, float *_Nonnull y, size_t n);
+/// dx[i] = dy[i] (Φ(x) + x φ(x)). `dx` may equal `dy`.
+void fl_gelu_backward(const float *_Nonnull x, const float *_Nonnull dy, float *_Nonnull dx, size_t n);
+
+/// Each row of `s` (rows × cols, contiguous) becomes softmax(scale · row); `lse[row]` its log-sum-exp.
+void fl_softmax_rows(float *_Nonnull s, float *_Nonnull lse, size_t rows, size_t cols, float scale);
+/// Each row of `s` becomes exp(scale · row − lse[row]): the softmax again from the stored log-sum-exp.
+void fl_softmax_restore(float *_Nonnull s, const float *_Nonnull lse, size_t rows, size_t cols, float scale);
+/// dp becomes scale · p ∘ (dp − Σ p ∘ dp) row by row: the gradient with respect to the scores.
+void fl_softmax_backward(const float *_Nonnull p, float *_Nonnull dp, size_t rows, size_t cols, float scale);
+
+/// sum = x + residual, y = (sum − mean) · rstd · gamma + beta by row. `sum` may equal `x`.
+void fl_add_layernorm_forward(const float *_Nonnull x, const float *_Nonnull residual, const float *_Nonnull gamma,
+                              const float *_Nonnull beta, float epsilon, float *_Nonnull sum, float *_Nonnull y,
+                              float *_Nonnull mean, float *_Nonnull rstd, size_t rows, size_t cols);
+/// y = layer norm of x by row, as above without a residual.
+void fl_layernorm_forward(const float *_Nonnull x, const float *_Nonnull gamma, const float *_Nonnull beta,
+                          float epsilon, float *_Nonnull y, float *_Nonnull mean, float *_Nonnull rstd, size_t rows,
+                          size_t cols);
+/// dx = gradient of layer norm with respect to its input; gamma and beta are frozen. `dx` may equal `dy`.
+void fl_layernorm_backward(const float *_Nonnull dy, const float *_Nonnull x, const float *_Nonnull mean,
+                           const float *_Nonnull rstd, const float *_Nonnull gamma, float *_Nonnull dx, size_t rows,
+                           size_t cols);
+
+/// y[i] += x[i].
+void fl_add(float *_Nonnull y, const float *_Nonnull x, size_t n);
+/// y[i] += a · x[i].
+void fl_axpy(float a, const float *_Nonnull x, float *_Nonnull y, size_t n);
+/// y[i] *= a.
+void fl_scale(float a, float *_Nonnull y, size_t n);
+/// Every row of y becomes `row`.
+void fl_fill_rows(float *_Nonnull y, const float *_Nonnull row, size_t rows, size_t cols);
+/// out[c] += Σ over rows of x[row][c].
+void fl_add_column_sums(const float *_Nonnull x, float *_Nonnull out, size_t rows, size_t cols);
+/// Σ x[i]² in double precision.
+double fl_sum_squares(const float *_Nonnull x, size_t n);
+
+/// Inverted dropout: y[i] = x[i] · keepScale where a hash of (key, base + i) is at least `threshold`, else 0.
+/// The same key and base drop the same elements, so the backward pass needs no stored mask. `y` may equal `x`.
+void fl_dropout(const float *_Nonnull x, float *_Nonnull y, size_t n, uint64_t key, uint64_t base, uint32_t threshold,
+                float keepScale);
+
+/// One AdamW step with decoupled weight decay; `correction1` = 1 − β1ᵗ, `correction2` = 1 − β2ᵗ.
+void fl_adamw_step(float *_Nonnull p, const float *_Nonnull g, float *_Nonnull m, float *_Nonnull v, size_t n,
+                   float lr, float beta1, float beta2, float epsilon, float decay, double correction1,
+                   double correction2);
+/// One SGD step with momentum: g += decay · p; buffer = momentum · buffer + g (or g on the first step); p −= lr · buffer.
+void fl_sgd_step(float *_Nonnull p, const float *_Nonnull g, float *_Nonnull buffer, size_t n, float lr,
+                 float momentum, float decay, int isFirst);
+
+#endif

@@ -1,0 +1,115 @@
+#include "CKernels.h"
+
+#include <math.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#define NAME(x) base_##x
+#include "kernels.inc"
+#undef NAME
+
+#if defined(__x86_64__)
+#pragma clang attribute push(__attribute__((target("avx2,fma,bmi2"))), apply_to = function)
+#define NAME(x) avx2_##x
+#include "kernels.inc"
+#undef NAME
+#pragma clang attribute pop
+
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi2"), \
+                                            min_vector_width(512))), apply_to = function)
+#define NAME(x) avx512_##x
+#include "kernels.inc"
+#undef NAME
+#pragma clang attribute pop
+#endif
+
+// −1: not chosen yet. Choosing twice from two threads gives the same answer, so relaxed order is enough.
+static _Atomic int chosen = -1;
+
+static int widest(void) {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512vl"))
+    return 2;
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return 1;
+#endif
+  return 0;
+}
+
+static inline int variant(void) {
+  int v = atomic_load_explicit(&chosen, memory_order_relaxed);
+  if (v < 0) {
+    v = widest();
+    atomic_store_explicit(&chosen, v, memory_order_relaxed);
+  }
+  return v;
+}
+
+int fl_select_variant(int wanted) {
+  int best = widest();
+  int v = wanted < 0 || wanted > best ? best : wanted;
+  atomic_store_explicit(&chosen, v, memory_order_relaxed);
+  return v;
+}
+
+const char *fl_variant(void) {
+  static const char *const names[] = {"baseline", "avx2", "avx512"};
+  return names[variant()];
+}
+
+#if defined(__x86_64__)
+#define DISPATCH(call)             \
+  switch (variant()) {             \
+    case 2: return avx512_##call;  \
+    case 1: return avx2_##call;    \
+    default: return base_##call;   \
+  }
+#else
+#define DISPATCH(call) return base_##call;
+#endif
+
+void fl_gelu_forward(const float *x, float *y, size_t n) { DISPATCH(gelu_forward(x, y, n)) }
+void fl_gelu_backward(const float *x, const float *dy, float *dx, size_t n) { DISPATCH(gelu_backward(x, dy, dx, n)) }
+void fl_softmax_rows(float *s, float *lse, size_t rows, size_t cols, float scale) {
+  DISPATCH(softmax_rows(s, lse, rows, cols, scale))
+}
+void fl_softmax_restore(float *s, const float *lse, size_t rows, size_t cols, float scale) {
+  DISPATCH(softmax_restore(s, lse, rows, cols, scale))
+}
+void fl_softmax_backward(const float *p, float *dp, size_t rows, size_t cols, float scale) {
+  DISPATCH(softmax_backward(p, dp, rows, cols, scale))
+}
+void fl_layernorm_forward(const float *x, const float *gamma, const float *beta, float epsilon, float *y, float *mean,
+                          float *rstd, size_t rows, size_t cols) {
+  DISPATCH(layernorm_forward(x, gamma, beta, epsilon, y, mean, rstd, rows, cols))
+}
+void fl_add_layernorm_forward(const float *x, const float *residual, const float *gamma, const float *beta,
+                              float epsilon, float *sum, float *y, float *mean, float *rstd, size_t rows, size_t cols) {
+  DISPATCH(add_layernorm_forward(x, residual, gamma, beta, epsilon, sum, y, mean, rstd, rows, cols))
+}
+void fl_layernorm_backward(const float *dy, const float *x, const float *mean, const float *rstd, const float *gamma,
+                           float *dx, size_t rows, size_t cols) {
+  DISPATCH(layernorm_backward(dy, x, mean, rstd, gamma, dx, rows, cols))
+}
+void fl_add(float *y, const float *x, size_t n) { DISPATCH(add(y, x, n)) }
+void fl_axpy(float a, const float *x, float *y, size_t n) { DISPATCH(axpy(a, x, y, n)) }
+void fl_scale(float a, float *y, size_t n) { DISPATCH(scale(a, y, n)) }
+void fl_fill_rows(float *y, const float *row, size_t rows, size_t cols) {
+  for (size_t r = 0; r < rows; r++) memcpy(y + r * cols, row, cols * sizeof(float));
+}
+void fl_add_column_sums(const float *x, float *out, size_t rows, size_t cols) {
+  DISPATCH(add_column_sums(x, out, rows, cols))
+}
+double fl_sum_squares(const float *x, size_t n) { DISPATCH(sum_squares(x, n)) }
+void fl_dropout(const float *x, float *y, size_t n, uint64_t key, uint64_t base, uint32_t threshold, float keepScale) {
+  DISPATCH(dropout(x, y, n, key, base, threshold, keepScale))
+}
+void fl_adamw_step(float *p, const float *g, float *m, float *v, size_t n, float lr, float beta1, float beta2,
+                   float epsilon, float decay, double correction1, double correction2) {
+  DISPATCH(adamw_step(p, g, m, v, n, lr, beta1, beta2, epsilon, decay, correction1, correction2))
+}
+void fl_sgd_step(float *p, const float *g, float *buffer, size_t n, float lr, float momentum, float decay,
+                 int isFirst) {
+  DISPATCH(sgd_step(p, g, buffer, n, lr, momentum, decay, isFirst))
+}
