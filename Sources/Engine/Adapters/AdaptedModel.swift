@@ -1,0 +1,108 @@
+import FedLoRACheckpoint
+import FedLoRALinearAlgebra
+
+/// How a sequence becomes one vector for the head.
+public enum Pooling: String, Sendable, CaseIterable, Codable {
+  /// tanh(W x₀ + b) of the first token, with the checkpoint's pooler, as in BERT's own classifier.
+  case pooler
+  /// The mean over the sequence's tokens.
+  case mean
+}
+
+/// The classification head: logits = pooled · Wᵀ + b with W of labels × hidden.
+public struct ClassificationHead: Sendable, Equatable {
+  /// Number of classes, at least 2.
+  public let labelCount: Int
+  /// How a sequence becomes one vector.
+  public let pooling: Pooling
+
+  /// Takes the number of classes and the pooling.
+  public init(labelCount: Int, pooling: Pooling) {
+    self.labelCount = labelCount
+    self.pooling = pooling
+  }
+}
+
+/// A frozen model with a place for LoRA on some of its modules and a classification head.
+///
+/// It holds no parameter values: those are flat vectors in `layout`, one per client.
+public struct AdaptedModel: Sendable {
+  /// Where one module's A and B lie in the flat vector.
+  struct Slot: Sendable {
+    /// Position among all adapted modules: the key of its dropout stream.
+    let index: Int
+    let aOffset: Int
+    let bOffset: Int
+  }
+
+  /// The frozen base.
+  public let base: FrozenModel
+  /// The adapter.
+  public let adapter: LoRAConfiguration
+  /// The head.
+  public let head: ClassificationHead
+  /// Names, shapes and places of all parameters.
+  public let layout: ParameterLayout
+
+  /// By layer and `LayerModule.rawValue`; nil where the module has no adapter.
+  let slots: [[Slot?]]
+  let poolerSlot: Slot?
+  let classifierWeightOffset: Int
+  let classifierBiasOffset: Int
+  /// The lowest layer with an adapter; `layerCount` where none has.
+  let lowestAdaptedLayer: Int
+
+  /// Finds the target modules and lays the parameters out.
+  /// - Throws: `ModelError` when no module matches, the rank exceeds a module's width, or the pooler is missing.
+  public init(base: FrozenModel, adapter: LoRAConfiguration, head: ClassificationHead) throws {
+    guard head.labelCount >= 2 else {
+      throw ModelError.badOption(name: "labels", found: "\(head.labelCount)", expected: "at least 2")
+    }
+    if head.pooling == .pooler, base.pooler == nil {
+      throw ModelError.badOption(
+        name: "pooling", found: "pooler", expected: "mean, because the checkpoint has no pooler weights")
+    }
+    var tensors: [(name: String, shape: [Int], kind: ParameterKind)] = []
+    var offset = 0
+    var adapted = 0
+    func slot(_ path: String, _ input: Int, _ output: Int) throws -> Slot? {
+      guard try adapter.targets.matches(path) else { return nil }
+      guard adapter.rank <= min(input, output) else {
+        throw ModelError.badOption(
+          name: "rank", found: "\(adapter.rank)", expected: "at most \(min(input, output)) for module \(path)")
+      }
+      let a = adapter.rank * input
+      let b = output * adapter.rank
+      tensors.append(("\(path).lora_A.weight", [adapter.rank, input], .loraA))
+      tensors.append(("\(path).lora_B.weight", [output, adapter.rank], .loraB))
+      defer {
+        offset += a + b
+        adapted += 1
+      }
+      return Slot(index: adapted, aOffset: offset, bOffset: offset + a)
+    }
+    let names = base.names
+    slots = try (0..<base.spec.layerCount).map { layer in
+      try LayerModule.allCases.map { module in
+        let (input, output) = module.sizes(base.spec)
+        return try slot(names.modulePrefix + names.module(layer, module), input, output)
+      }
+    }
+    let hidden = base.spec.hiddenSize
+    poolerSlot = head.pooling == .pooler ? try slot(names.modulePrefix + names.pooler, hidden, hidden) : nil
+    guard adapted > 0 else {
+      throw ModelError.noSuchModule(
+        targets: adapter.targets.texts, available: base.adaptableModules.map(\.name))
+    }
+    classifierWeightOffset = offset
+    classifierBiasOffset = offset + head.labelCount * hidden
+    tensors.append(("classifier.weight", [head.labelCount, hidden], .head))
+    tensors.append(("classifier.bias", [head.labelCount], .head))
+    layout = ParameterLayout(tensors)
+    lowestAdaptedLayer =
+      slots.firstIndex { layer in layer.contains { $0 != nil } } ?? base.spec.layerCount
+    self.base = base
+    self.adapter = adapter
+    self.head = head
+  }
+}

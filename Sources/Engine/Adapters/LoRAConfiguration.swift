@@ -1,0 +1,64 @@
+/// How LoRA sits on a model: W = W₀ + s · B A with A of r × dIn and B of dOut × r.
+///
+/// Source: Hu et al., "LoRA", 2021; rsLoRA: Kalajdzievski, "A Rank Stabilization Scaling Factor", 2023.
+public struct LoRAConfiguration: Sendable, Equatable {
+  /// The scale s.
+  public enum Scaling: String, Sendable, CaseIterable, Codable {
+    /// s = alpha / rank.
+    case lora
+    /// s = alpha / √rank.
+    case rslora
+  }
+
+  /// How A starts. B always starts at zero.
+  public enum Initialisation: String, Sendable, CaseIterable, Codable {
+    /// Kaiming uniform with a = √5, as PEFT does it: U(−1/√dIn, 1/√dIn).
+    case kaiming
+    /// Rows orthonormal, from the QR of a Gaussian matrix.
+    case orthonormal
+  }
+
+  /// The rank r, at least 1.
+  public let rank: Int
+  /// alpha, positive.
+  public let alpha: Double
+  /// Probability with which an element of the adapter's input is dropped in training, in [0, 1).
+  public let dropout: Double
+  /// The scale rule.
+  public let scaling: Scaling
+  /// The modules that get an adapter.
+  public let targets: TargetModules
+  /// How A starts.
+  public let initialisation: Initialisation
+
+  /// Checks the ranges.
+  /// - Throws: `ModelError.badOption`.
+  public init(
+    rank: Int, alpha: Double, dropout: Double = 0, scaling: Scaling = .lora, targets: TargetModules,
+    initialisation: Initialisation = .kaiming
+  ) throws {
+    guard rank >= 1, rank <= 4096 else {
+      throw ModelError.badOption(name: "rank", found: "\(rank)", expected: "1 to 4096")
+    }
+    guard alpha > 0, alpha.isFinite else {
+      throw ModelError.badOption(name: "alpha", found: "\(alpha)", expected: "a positive number")
+    }
+    guard dropout >= 0, dropout < 1 else {
+      throw ModelError.badOption(name: "dropout", found: "\(dropout)", expected: "at least 0 and below 1")
+    }
+    self.rank = rank
+    self.alpha = alpha
+    self.dropout = dropout
+    self.scaling = scaling
+    self.targets = targets
+    self.initialisation = initialisation
+  }
+
+  /// The scale s.
+  public var scale: Float {
+    switch scaling {
+    case .lora: Float(alpha / Double(rank))
+    case .rslora: Float(alpha / Double(rank).squareRoot())
+    }
+  }
+}

@@ -1,0 +1,171 @@
+import Crypto
+import FedLoRACheckpoint
+import Foundation
+
+/// A pretrained base model: read once, never written, shared by every client of a process.
+///
+/// F32 weights stay in the memory-mapped file; F16 and BF16 are widened once. All pointers live as long as the object.
+///
+/// `@unchecked Sendable`: nothing is mutated after `init`; the allocations are freed in `deinit`.
+public final class FrozenModel: @unchecked Sendable {
+  /// A frozen linear module: `weight` is `[output, input]` row-major.
+  struct Linear {
+    let weight: UnsafePointer<Float>
+    let bias: UnsafePointer<Float>
+    let inputSize: Int
+    let outputSize: Int
+  }
+
+  /// A frozen layer norm.
+  struct Norm {
+    let gamma: UnsafePointer<Float>
+    let beta: UnsafePointer<Float>
+  }
+
+  /// The frozen tensors of one encoder layer.
+  struct Layer {
+    /// By `LayerModule.rawValue`.
+    let modules: [Linear]
+    let attentionNorm: Norm
+    let feedForwardNorm: Norm
+  }
+
+  /// The architecture.
+  public let spec: TransformerSpec
+  /// SHA-256 over names, types, shapes and bytes of all tensors in name order: the model's identity.
+  public let fingerprint: [UInt8]
+  /// The folder that it was read from.
+  public let folder: URL
+  /// Number of values over all tensors of the checkpoint.
+  public let parameterCount: Int
+
+  let names: TensorNames
+  let wordEmbeddings: UnsafePointer<Float>
+  let positionEmbeddings: UnsafePointer<Float>
+  let tokenTypeEmbeddings: UnsafePointer<Float>?
+  let embeddingNorm: Norm
+  let layers: [Layer]
+  let pooler: Linear?
+
+  private let weights: WeightStore
+
+  /// Reads `config.json` and the checkpoint of a Hugging Face model folder.
+  /// - Throws: `ModelError` or `SafetensorsError`, each naming file, key or tensor.
+  public init(folder: URL) throws {
+    let config = try HuggingFaceConfiguration(folder: folder)
+    let (spec, names) = try ModelFamily.resolve(config)
+    let store = WeightStore(try CheckpointFolder(folder), prefixes: names.prefixes, probe: names.wordEmbeddings)
+    let hidden = spec.hiddenSize
+    func linear(_ path: String, _ input: Int, _ output: Int) throws -> Linear {
+      Linear(
+        weight: try store.pointer("\(path).weight", shape: [output, input]),
+        bias: try store.pointer("\(path).bias", shape: [output]),
+        inputSize: input, outputSize: output)
+    }
+    func norm(_ path: String) throws -> Norm {
+      Norm(
+        gamma: try store.pointer("\(path).weight", shape: [hidden]),
+        beta: try store.pointer("\(path).bias", shape: [hidden]))
+    }
+    wordEmbeddings = try store.pointer(names.wordEmbeddings, shape: [spec.vocabularySize, hidden])
+    positionEmbeddings = try store.pointer(names.positionEmbeddings, shape: [spec.maximumPositions, hidden])
+    tokenTypeEmbeddings = try names.tokenTypeEmbeddings.map {
+      try store.pointer($0, shape: [spec.tokenTypeCount, hidden])
+    }
+    embeddingNorm = try norm(names.embeddingNorm)
+    layers = try (0..<spec.layerCount).map { index in
+      Layer(
+        modules: try LayerModule.allCases.map { module in
+          let (input, output) = module.sizes(spec)
+          return try linear(names.module(index, module), input, output)
+        },
+        attentionNorm: try norm(names.attentionNorm(index)),
+        feedForwardNorm: try norm(names.feedForwardNorm(index)))
+    }
+    pooler = store.contains("\(names.pooler).weight") ? try linear(names.pooler, hidden, hidden) : nil
+    (fingerprint, parameterCount) = try store.identity()
+    self.spec = spec
+    self.names = names
+    self.folder = folder
+    weights = store
+  }
+
+  /// The fingerprint in hexadecimal.
+  public var fingerprintText: String { fingerprint.map { String(format: "%02x", $0) }.joined() }
+
+  /// Every module that an adapter can sit on, by its outside name, with its sizes.
+  public var adaptableModules: [(name: String, inputSize: Int, outputSize: Int)] {
+    var result: [(name: String, inputSize: Int, outputSize: Int)] = []
+    for (index, layer) in layers.enumerated() {
+      for module in LayerModule.allCases {
+        let linear = layer.modules[module.rawValue]
+        result.append((names.modulePrefix + names.module(index, module), linear.inputSize, linear.outputSize))
+      }
+    }
+    if let pooler { result.append((names.modulePrefix + names.pooler, pooler.inputSize, pooler.outputSize)) }
+    return result
+  }
+}
+
+extension LayerModule {
+  /// Input and output width of the module in a model of this shape.
+  func sizes(_ spec: TransformerSpec) -> (input: Int, output: Int) {
+    switch self {
+    case .query, .key, .value, .attentionOutput: (spec.hiddenSize, spec.hiddenSize)
+    case .feedForwardIn: (spec.hiddenSize, spec.feedForwardSize)
+    case .feedForwardOut: (spec.feedForwardSize, spec.hiddenSize)
+    }
+  }
+}
+
+/// Hands out float pointers into a checkpoint and owns whatever had to be converted.
+///
+/// `@unchecked Sendable` is not needed: it is used on one thread during `FrozenModel.init` and is private after it.
+final class WeightStore {
+  private let checkpoint: CheckpointFolder
+  private let prefix: String
+  private var converted: [UnsafeMutablePointer<Float>] = []
+
+  /// `probe` is a tensor that every checkpoint of the family has: the prefix under which it is found is used for all.
+  init(_ checkpoint: CheckpointFolder, prefixes: [String], probe: String) {
+    self.checkpoint = checkpoint
+    prefix = prefixes.first { checkpoint.file(holding: $0 + probe) != nil } ?? prefixes.last ?? ""
+  }
+
+  deinit { for pointer in converted { pointer.deallocate() } }
+
+  func contains(_ name: String) -> Bool { checkpoint.file(holding: prefix + name) != nil }
+
+  func pointer(_ name: String, shape: [Int]) throws -> UnsafePointer<Float> {
+    let full = prefix + name
+    guard let file = checkpoint.file(holding: full), let entry = file.entry(full) else {
+      throw SafetensorsError(
+        .missingTensor, file: checkpoint.path, tensor: full, reason: "is missing, and the architecture needs it")
+    }
+    guard entry.shape == shape else {
+      throw ModelError.wrongShape(file: file.path, tensor: full, expected: shape, found: entry.shape)
+    }
+    if entry.type == .f32, let start = try file.bytes(of: full).baseAddress,
+      UInt(bitPattern: start) % UInt(MemoryLayout<Float>.alignment) == 0
+    {
+      return start.assumingMemoryBound(to: Float.self)
+    }
+    let values = try file.floats(full)
+    let copy = UnsafeMutablePointer<Float>.allocate(capacity: max(values.count, 1))
+    copy.initialize(from: values, count: values.count)
+    converted.append(copy)
+    return UnsafePointer(copy)
+  }
+
+  func identity() throws -> (fingerprint: [UInt8], parameterCount: Int) {
+    var hash = SHA256()
+    var count = 0
+    for name in checkpoint.names {
+      guard let file = checkpoint.file(holding: name), let entry = file.entry(name) else { continue }
+      hash.update(data: Data("\(name)\n\(entry.type.rawValue)\n\(entry.shape)\n".utf8))
+      hash.update(bufferPointer: try file.bytes(of: name))
+      count += Tensor.count(of: entry.shape) ?? 0
+    }
+    return (Array(hash.finalize()), count)
+  }
+}

@@ -1,0 +1,102 @@
+import CKernels
+import FedLoRALinearAlgebra
+import Foundation
+
+/// Pooling and classification head, forward and backward.
+extension SlicePass {
+  private var poolerLinear: AdaptedLinear? {
+    model.head.pooling == .pooler
+      ? model.base.pooler.map {
+        AdaptedLinear(
+          linear: $0, slot: model.poolerSlot, rank: model.adapter.rank, scale: model.adapter.scale)
+      } : nil
+  }
+
+  /// The pooler's mask counts sequences where a layer's counts tokens.
+  private func poolerDropout(_ input: Input) -> AdaptedLinear.Dropout {
+    AdaptedLinear.Dropout(
+      key: input.dropout.key, probability: input.dropout.probability, firstToken: input.sequences.lowerBound)
+  }
+
+  func forwardHead(_ x: UnsafePointer<Float>, _ input: Input, _ buffers: PassBuffers) {
+    let hidden = model.base.spec.hiddenSize
+    let rows = input.sequences.count
+    withOffsets(input) { offsets in
+      for sequence in 0..<rows {
+        let target = buffers.pooled + sequence * hidden
+        let start = offsets[sequence] - offsets[0]
+        let length = offsets[sequence + 1] - offsets[sequence]
+        if model.head.pooling == .pooler {
+          (buffers.gathered + sequence * hidden).update(from: x + start * hidden, count: hidden)
+        } else {
+          target.update(repeating: 0, count: hidden)
+          fl_add_column_sums(x + start * hidden, target, length, hidden)
+          fl_scale(1 / Float(length), target, hidden)
+        }
+      }
+    }
+    if let pooler = poolerLinear {
+      pooler.forward(
+        buffers.gathered, rows: rows, parameters: input.parameters, output: buffers.pooled,
+        down: model.poolerSlot == nil ? nil : buffers.poolerDown, dropout: poolerDropout(input),
+        scratch: buffers.dropped)
+      for index in 0..<(rows * hidden) { buffers.pooled[index] = tanhf(buffers.pooled[index]) }
+    }
+    let labels = model.head.labelCount
+    fl_fill_rows(buffers.logits, input.parameters + model.classifierBiasOffset, rows, labels)
+    BLAS.sgemm(
+      transA: false, transB: true, m: rows, n: labels, k: hidden, a: buffers.pooled, lda: hidden,
+      b: input.parameters + model.classifierWeightOffset, ldb: hidden, beta: 1, c: buffers.logits, ldc: labels)
+  }
+
+  /// Reads the logits' gradient from `buffers.logits`; leaves the last layer's gradient in `buffers.gradient`.
+  /// - Returns: whether the layers have anything left to do.
+  func backwardHead(
+    _ input: Input, _ buffers: PassBuffers, trained: TrainedKinds, gradients: UnsafeMutablePointer<Float>,
+    needsPooled: Bool
+  ) -> Bool {
+    let hidden = model.base.spec.hiddenSize
+    let labels = model.head.labelCount
+    let rows = input.sequences.count
+    if trained.contains(.head) {
+      BLAS.sgemm(
+        transA: true, transB: false, m: labels, n: hidden, k: rows, a: buffers.logits, lda: labels, b: buffers.pooled,
+        ldb: hidden, beta: 1, c: gradients + model.classifierWeightOffset, ldc: hidden)
+      fl_add_column_sums(buffers.logits, gradients + model.classifierBiasOffset, rows, labels)
+    }
+    guard needsPooled else { return false }
+    BLAS.sgemm(
+      transA: false, transB: false, m: rows, n: hidden, k: labels, a: buffers.logits, lda: labels,
+      b: input.parameters + model.classifierWeightOffset, ldb: hidden, c: buffers.gradPooled, ldc: hidden)
+    let reachesLayers = model.lowestAdaptedLayer < model.base.spec.layerCount
+    if let pooler = poolerLinear {
+      for index in 0..<(rows * hidden) {
+        let y = buffers.pooled[index]
+        buffers.gradPooled[index] *= 1 - y * y
+      }
+      // `pooled` has served: it takes the gradient of the first tokens.
+      pooler.backward(
+        buffers.gradPooled, input: buffers.gathered, rows: rows, parameters: input.parameters, gradients: gradients,
+        trained: trained, down: model.poolerSlot == nil ? nil : UnsafePointer(buffers.poolerDown),
+        gradInput: reachesLayers ? buffers.pooled : nil, overwrite: true, dropout: poolerDropout(input),
+        gradDown: buffers.gradDown, scratch: buffers.dropped)
+    }
+    guard reachesLayers else { return false }
+    withOffsets(input) { offsets in
+      for sequence in 0..<rows {
+        let start = offsets[sequence] - offsets[0]
+        let length = offsets[sequence + 1] - offsets[sequence]
+        let target = buffers.gradient + start * hidden
+        if model.head.pooling == .pooler {
+          target.update(repeating: 0, count: length * hidden)
+          target.update(from: buffers.pooled + sequence * hidden, count: hidden)
+        } else {
+          let source = buffers.gradPooled + sequence * hidden
+          fl_scale(1 / Float(length), source, hidden)
+          fl_fill_rows(target, source, length, hidden)
+        }
+      }
+    }
+    return true
+  }
+}

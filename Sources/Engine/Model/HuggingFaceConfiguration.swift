@@ -1,0 +1,74 @@
+import Foundation
+
+/// A Hugging Face `config.json`, read key by key with errors that name file and key.
+public struct HuggingFaceConfiguration {
+  /// Path of the file, for messages.
+  public let file: String
+  private let values: [String: Any]
+
+  /// Reads `config.json` of `folder`.
+  /// - Throws: `ModelError`.
+  public init(folder: URL) throws {
+    let url = folder.appendingPathComponent("config.json")
+    file = url.path
+    let data: Data
+    do { data = try Data(contentsOf: url) } catch {
+      throw ModelError.unreadable(file: url.path, reason: "cannot be read; a model folder needs a config.json")
+    }
+    guard let object = try? JSONSerialization.jsonObject(with: data) as? [String: Any] else {
+      throw ModelError.unreadable(file: url.path, reason: "is not a JSON object")
+    }
+    values = object
+  }
+
+  /// A positive whole number.
+  public func count(_ key: String) throws -> Int {
+    guard let number = values[key] as? NSNumber, let value = Int(exactly: number.doubleValue), value > 0 else {
+      throw bad(key, "a positive whole number")
+    }
+    return value
+  }
+
+  /// A positive whole number, or `fallback` where the key is absent or null.
+  public func count(_ key: String, default fallback: Int) throws -> Int {
+    isAbsent(key) ? fallback : try count(key)
+  }
+
+  /// A finite number.
+  public func number(_ key: String, default fallback: Double) throws -> Double {
+    if isAbsent(key) { return fallback }
+    guard let number = values[key] as? NSNumber, number.doubleValue.isFinite else { throw bad(key, "a number") }
+    return number.doubleValue
+  }
+
+  /// A text, or `fallback` where the key is absent or null.
+  public func text(_ key: String, default fallback: String) throws -> String {
+    if isAbsent(key) { return fallback }
+    guard let text = values[key] as? String else { throw bad(key, "a text") }
+    return text
+  }
+
+  /// Refuses the file unless `key` is absent or one of `supported`.
+  public func require(_ key: String, oneOf supported: [String], default fallback: String) throws -> String {
+    let found = try text(key, default: fallback)
+    guard supported.contains(found) else {
+      throw ModelError.unsupported(
+        file: file, key: key, found: "'\(found)'", supported: supported.joined(separator: ", "))
+    }
+    return found
+  }
+
+  /// Refuses the file where a switch that fedlora does not have is on.
+  public func refuseIfTrue(_ key: String, supported: String) throws {
+    if (values[key] as? NSNumber)?.boolValue == true {
+      throw ModelError.unsupported(file: file, key: key, found: "true", supported: supported)
+    }
+  }
+
+  private func isAbsent(_ key: String) -> Bool { values[key] == nil || values[key] is NSNull }
+
+  private func bad(_ key: String, _ expected: String) -> ModelError {
+    let found = values[key].map { "\($0)" } ?? "missing"
+    return .badConfiguration(file: file, key: key, expected: expected, found: String(found.prefix(80)))
+  }
+}

@@ -1,0 +1,76 @@
+/// A batch as one row of tokens without padding: sequence i is `tokens[offsets[i]..<offsets[i + 1]]`.
+public struct PackedBatch: Sendable, Equatable {
+  /// Token ids of all sequences, one after the other.
+  public private(set) var tokens: [Int32] = []
+  /// Token type of each token.
+  public private(set) var tokenTypes: [Int32] = []
+  /// Start of each sequence, and the end of the last.
+  public private(set) var offsets: [Int] = [0]
+  /// Class of each sequence; −1 where it is not known.
+  public private(set) var labels: [Int] = []
+
+  /// An empty batch.
+  public init() {}
+
+  /// Adds one sequence.
+  public mutating func append(tokens newTokens: [Int32], tokenTypes newTypes: [Int32], label: Int) {
+    tokens.append(contentsOf: newTokens)
+    tokenTypes.append(contentsOf: newTypes)
+    offsets.append(tokens.count)
+    labels.append(label)
+  }
+
+  /// Number of sequences.
+  public var count: Int { labels.count }
+
+  /// Checks that the batch can run on `model`.
+  /// - Throws: `ModelError.badBatch` with the sequence at fault.
+  public func validate(for model: AdaptedModel) throws {
+    let spec = model.base.spec
+    for index in 0..<count {
+      let range = offsets[index]..<offsets[index + 1]
+      guard !range.isEmpty else { throw ModelError.badBatch(reason: "sequence \(index) has no token") }
+      guard range.count <= spec.maximumPositions else {
+        throw ModelError.badBatch(
+          reason: "sequence \(index) has \(range.count) tokens; the model has \(spec.maximumPositions) positions")
+      }
+      for position in range {
+        guard tokens[position] >= 0, Int(tokens[position]) < spec.vocabularySize else {
+          throw ModelError.badBatch(
+            reason: "sequence \(index) holds token \(tokens[position]); the vocabulary has \(spec.vocabularySize)")
+        }
+        guard tokenTypes[position] >= 0, Int(tokenTypes[position]) < max(spec.tokenTypeCount, 1) else {
+          throw ModelError.badBatch(
+            reason: "sequence \(index) holds token type \(tokenTypes[position]); the model has \(spec.tokenTypeCount)")
+        }
+      }
+      guard labels[index] < model.head.labelCount else {
+        throw ModelError.badBatch(
+          reason: "sequence \(index) has label \(labels[index]); the head has \(model.head.labelCount) classes")
+      }
+    }
+    guard tokens.count == tokenTypes.count else { throw ModelError.badBatch(reason: "a token lacks its type") }
+  }
+
+  /// Cuts the batch into runs of whole sequences of roughly equal token counts.
+  ///
+  /// A slice is the unit of work of a thread and bounds its activations: about `tokensPerSlice` tokens, or one
+  /// sequence where that is longer. The number of slices is a multiple of `threads` where there are enough sequences.
+  func slices(threads: Int, tokensPerSlice: Int) -> [Range<Int>] {
+    guard count > 0 else { return [] }
+    let rounds = max(1, (tokens.count + threads * tokensPerSlice - 1) / (threads * tokensPerSlice))
+    let wanted = min(count, rounds * threads)
+    var result: [Range<Int>] = []
+    var start = 0
+    for slice in 0..<wanted {
+      let target = tokens.count * (slice + 1) / wanted
+      let latest = count - (wanted - slice - 1)
+      var end = start + 1
+      while end < latest, offsets[end + 1] <= target { end += 1 }
+      if slice == wanted - 1 { end = count }
+      result.append(start..<end)
+      start = end
+    }
+    return result
+  }
+}

@@ -1,0 +1,117 @@
+import CKernels
+import FedLoRALinearAlgebra
+
+/// The forward and backward pass of one slice of a batch on one thread.
+///
+/// Forward, for T tokens of S whole sequences:
+/// embeddings (T × hidden) → layers → pooling (S × hidden) → logits (S × labels).
+/// Backward follows the same way back and stops below the lowest layer with an adapter.
+///
+/// `@unchecked Sendable`: each instance belongs to one worker thread of a `ModelRunner`.
+final class SlicePass: @unchecked Sendable {
+  let model: AdaptedModel
+  private let arena = Arena()
+  private var buffers: PassBuffers?
+
+  init(_ model: AdaptedModel) { self.model = model }
+
+  /// Bytes of activations held for reuse.
+  var byteCount: Int { arena.byteCount }
+
+  /// What a pass works on.
+  struct Input {
+    let batch: PackedBatch
+    /// Sequences of the batch that form this slice.
+    let sequences: Range<Int>
+    let parameters: UnsafePointer<Float>
+    let dropout: AdaptedLinear.Dropout
+
+    var firstToken: Int { batch.offsets[sequences.lowerBound] }
+    var tokenCount: Int { batch.offsets[sequences.upperBound] - firstToken }
+    var longest: Int { sequences.map { batch.offsets[$0 + 1] - batch.offsets[$0] }.max() ?? 0 }
+  }
+
+  /// Runs forward; the logits (S × labels) stay valid until the next pass.
+  @discardableResult
+  func forward(_ input: Input, isTraining: Bool) -> UnsafeMutablePointer<Float> {
+    let buffers = prepare(input, isTraining: isTraining)
+    embed(input, into: buffers)
+    var x = UnsafePointer(buffers.embedded)
+    for layer in 0..<model.base.spec.layerCount {
+      forwardLayer(layer, x, input, buffers)
+      x = UnsafePointer(buffers.layer(layer).output)
+    }
+    forwardHead(x, input, buffers)
+    return buffers.logits
+  }
+
+  /// Output of the embeddings (−1) or of a layer in the last training pass, T × hidden.
+  func hiddenState(after layer: Int) -> UnsafePointer<Float>? {
+    buffers.map { UnsafePointer(layer < 0 ? $0.embedded : $0.layer(layer).output) }
+  }
+
+  /// The pooled vectors of the last pass, sequences × hidden.
+  var pooledVectors: UnsafePointer<Float>? { buffers.map { UnsafePointer($0.pooled) } }
+
+  /// Adds the gradients of all `trained` parameters to `gradients`, given the logits' gradient (S × labels) in place
+  /// of the logits. Must follow a training forward of the same input.
+  func backward(_ input: Input, trained: TrainedKinds, gradients: UnsafeMutablePointer<Float>) {
+    guard let buffers else { preconditionFailure("a backward pass needs a forward pass before it") }
+    let spec = model.base.spec
+    let needsPooled =
+      (trained.contains(.loraA) || trained.contains(.loraB))
+      && (model.lowestAdaptedLayer < spec.layerCount || model.poolerSlot != nil)
+    guard backwardHead(input, buffers, trained: trained, gradients: gradients, needsPooled: needsPooled) else { return }
+    for layer in stride(from: spec.layerCount - 1, through: model.lowestAdaptedLayer, by: -1) {
+      backwardLayer(layer, input, buffers, trained: trained, gradients: gradients)
+    }
+  }
+
+  private func prepare(_ input: Input, isTraining: Bool) -> PassBuffers {
+    let needed = PassBuffers.Capacity(
+      tokens: input.tokenCount, sequences: input.sequences.count, longest: input.longest, isTraining: isTraining)
+    if let buffers, buffers.capacity.covers(needed) { return buffers }
+    // Growing to the largest of each seen so far keeps alternating shapes from carving anew every time.
+    let old = buffers?.capacity
+    let grown = PassBuffers.Capacity(
+      tokens: max(needed.tokens, old?.tokens ?? 0), sequences: max(needed.sequences, old?.sequences ?? 0),
+      longest: max(needed.longest, old?.longest ?? 0), isTraining: isTraining)
+    let carved = PassBuffers(model, capacity: grown, arena: arena)
+    buffers = carved
+    return carved
+  }
+
+  private func embed(_ input: Input, into buffers: PassBuffers) {
+    let base = model.base
+    let hidden = base.spec.hiddenSize
+    let first = input.firstToken
+    for sequence in input.sequences {
+      for (position, token) in (input.batch.offsets[sequence]..<input.batch.offsets[sequence + 1]).enumerated() {
+        let row = buffers.gradient + (token - first) * hidden
+        row.update(from: base.wordEmbeddings + Int(input.batch.tokens[token]) * hidden, count: hidden)
+        fl_add(row, base.positionEmbeddings + position * hidden, hidden)
+        if let types = base.tokenTypeEmbeddings {
+          fl_add(row, types + Int(input.batch.tokenTypes[token]) * hidden, hidden)
+        }
+      }
+    }
+    fl_layernorm_forward(
+      buffers.gradient, base.embeddingNorm.gamma, base.embeddingNorm.beta, base.spec.normEpsilon, buffers.embedded,
+      buffers.statistics, buffers.statistics + input.tokenCount, input.tokenCount, hidden)
+  }
+
+  func adapted(_ layer: Int, _ module: LayerModule) -> AdaptedLinear {
+    AdaptedLinear(
+      linear: model.base.layers[layer].modules[module.rawValue], slot: model.slots[layer][module.rawValue],
+      rank: model.adapter.rank, scale: model.adapter.scale)
+  }
+
+  /// `body` with the offsets of the slice's sequences.
+  func withOffsets<T>(_ input: Input, _ body: (UnsafeBufferPointer<Int>) -> T) -> T {
+    input.batch.offsets.withUnsafeBufferPointer { all in
+      body(UnsafeBufferPointer(rebasing: all[input.sequences.lowerBound...input.sequences.upperBound]))
+    }
+  }
+
+  var attention: Attention { Attention(headCount: model.base.spec.headCount, headSize: model.base.spec.headSize) }
+}

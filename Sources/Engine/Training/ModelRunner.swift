@@ -1,0 +1,197 @@
+import CKernels
+import FedLoRALinearAlgebra
+
+/// What a pass over labelled sequences found.
+public struct LossSummary: Sendable, Equatable {
+  /// Sum of the cross-entropies, in nats.
+  public var lossSum: Double
+  /// Sequences whose largest logit is their label.
+  public var correct: Int
+  /// Sequences with a label.
+  public var count: Int
+
+  /// Nothing seen yet.
+  public init(lossSum: Double = 0, correct: Int = 0, count: Int = 0) {
+    self.lossSum = lossSum
+    self.correct = correct
+    self.count = count
+  }
+
+  /// Mean cross-entropy; 0 over nothing.
+  public var meanLoss: Double { count == 0 ? 0 : lossSum / Double(count) }
+  /// Share of correct sequences; 0 over nothing.
+  public var accuracy: Double { count == 0 ? 0 : Double(correct) / Double(count) }
+
+  static func + (left: LossSummary, right: LossSummary) -> LossSummary {
+    LossSummary(
+      lossSum: left.lossSum + right.lossSum, correct: left.correct + right.correct, count: left.count + right.count)
+  }
+}
+
+/// Runs batches through an adapted model on a pool of threads: slices of the batch in parallel, each with its own
+/// activations and gradient sums, which are then added in a fixed order. The same batch, parameters, thread count and
+/// BLAS kernel give the same bits.
+///
+/// `@unchecked Sendable`: one call at a time, which its owner guarantees by calling it inside `pool.perform`.
+public final class ModelRunner: @unchecked Sendable {
+  /// The model with its adapter and head.
+  public let model: AdaptedModel
+  /// The threads.
+  public let pool: ComputePool
+  /// Tokens that a slice aims at: enough for an efficient product, few enough to stay in cache.
+  public let tokensPerSlice: Int
+
+  private let passes: [SlicePass]
+  private let sums: [UnsafeMutablePointer<Float>]
+
+  /// Prepares one pass and one gradient sum per thread.
+  public init(model: AdaptedModel, pool: ComputePool, tokensPerSlice: Int = 1024) {
+    self.model = model
+    self.pool = pool
+    self.tokensPerSlice = max(1, tokensPerSlice)
+    passes = (0..<pool.threadCount).map { _ in SlicePass(model) }
+    sums = (0..<pool.threadCount).map { _ in .allocate(capacity: max(model.layout.count, 1)) }
+  }
+
+  deinit { for sum in sums { sum.deallocate() } }
+
+  /// Bytes of activations held for reuse over all threads.
+  public var activationByteCount: Int { passes.reduce(0) { $0 + $1.byteCount } }
+
+  /// The mean loss's gradient with respect to all `trained` parameters; other places of `gradient` become 0.
+  /// - Parameters:
+  ///   - batch: sequences with labels.
+  ///   - parameters: flat vector in the model's layout.
+  ///   - trained: the kinds that get a gradient.
+  ///   - dropoutKey: nil switches dropout off.
+  ///   - gradient: flat vector in the model's layout.
+  /// - Throws: `ModelError.badBatch` or `ModelError.wrongParameter`.
+  public func gradient(
+    of batch: PackedBatch, parameters: [Float], trained: TrainedKinds, dropoutKey: UInt64?, into gradient: inout [Float]
+  ) throws -> LossSummary {
+    try check(batch, parameters)
+    guard gradient.count == model.layout.count else {
+      throw ModelError.wrongParameter(
+        name: "gradient", reason: "has \(gradient.count) elements, expected \(model.layout.count)")
+    }
+    let slices = batch.slices(threads: pool.threadCount, tokensPerSlice: tokensPerSlice)
+    let factor = batch.count == 0 ? 0 : 1 / Float(batch.count)
+    let key = model.adapter.dropout > 0 ? dropoutKey : nil
+    let total = run(slices, batch: batch, parameters: parameters, dropoutKey: key) { pass, input, thread in
+      let logits = pass.forward(input, isTraining: true)
+      let summary = CrossEntropy.apply(logits, input: input, labelCount: self.model.head.labelCount, factor: factor)
+      pass.backward(input, trained: trained, gradients: self.sums[thread])
+      return summary
+    }
+    gradient.withUnsafeMutableBufferPointer { target in
+      guard let start = target.baseAddress else { return }
+      start.update(from: sums[0], count: target.count)
+      for sum in sums.dropFirst() { fl_add(start, sum, target.count) }
+    }
+    return total
+  }
+
+  /// Loss and accuracy without gradients; sequences with label −1 are not counted.
+  public func evaluate(_ batch: PackedBatch, parameters: [Float]) throws -> LossSummary {
+    try check(batch, parameters)
+    let slices = batch.slices(threads: pool.threadCount, tokensPerSlice: tokensPerSlice)
+    return run(slices, batch: batch, parameters: parameters, dropoutKey: nil) { pass, input, _ in
+      let logits = pass.forward(input, isTraining: false)
+      return CrossEntropy.apply(logits, input: input, labelCount: self.model.head.labelCount, factor: 0)
+    }
+  }
+
+  /// The logits of every sequence, row after row.
+  public func logits(_ batch: PackedBatch, parameters: [Float]) throws -> [Float] {
+    try check(batch, parameters)
+    let slices = batch.slices(threads: pool.threadCount, tokensPerSlice: tokensPerSlice)
+    let labels = model.head.labelCount
+    return [Float](unsafeUninitializedCapacity: batch.count * labels) { target, written in
+      nonisolated(unsafe) let start = target.baseAddress
+      _ = run(slices, batch: batch, parameters: parameters, dropoutKey: nil) { pass, input, _ in
+        let logits = pass.forward(input, isTraining: false)
+        if let start {
+          (start + input.sequences.lowerBound * labels).update(from: logits, count: input.sequences.count * labels)
+        }
+        return LossSummary()
+      }
+      written = batch.count * labels
+    }
+  }
+
+  /// Pooled vectors (sequences × hidden) before the classifier, for baselines on frozen features.
+  public func pooled(_ batch: PackedBatch, parameters: [Float]) throws -> [Float] {
+    try check(batch, parameters)
+    let slices = batch.slices(threads: pool.threadCount, tokensPerSlice: tokensPerSlice)
+    let hidden = model.base.spec.hiddenSize
+    return [Float](unsafeUninitializedCapacity: batch.count * hidden) { target, written in
+      nonisolated(unsafe) let start = target.baseAddress
+      _ = run(slices, batch: batch, parameters: parameters, dropoutKey: nil) { pass, input, _ in
+        pass.forward(input, isTraining: false)
+        if let start, let vectors = pass.pooledVectors {
+          (start + input.sequences.lowerBound * hidden).update(from: vectors, count: input.sequences.count * hidden)
+        }
+        return LossSummary()
+      }
+      written = batch.count * hidden
+    }
+  }
+
+  /// Output of every layer for the whole batch run as one slice: embeddings first, each tokens × hidden.
+  package func hiddenStates(_ batch: PackedBatch, parameters: [Float]) throws -> [[Float]] {
+    try check(batch, parameters)
+    let size = batch.tokens.count * model.base.spec.hiddenSize
+    var result: [[Float]] = []
+    // Every layer is kept only from the lowest adapted one up; the others are read right after they are written.
+    parameters.withUnsafeBufferPointer { values in
+      guard let start = values.baseAddress else { return }
+      let input = SlicePass.Input(
+        batch: batch, sequences: 0..<batch.count, parameters: start,
+        dropout: .init(key: nil, probability: 0, firstToken: 0))
+      passes[0].forward(input, isTraining: true)
+      for layer in -1..<model.base.spec.layerCount {
+        guard layer < 0 || layer >= model.lowestAdaptedLayer, let state = passes[0].hiddenState(after: layer) else {
+          continue
+        }
+        result.append(Array(UnsafeBufferPointer(start: state, count: size)))
+      }
+    }
+    return result
+  }
+
+  private func check(_ batch: PackedBatch, _ parameters: [Float]) throws {
+    try batch.validate(for: model)
+    guard parameters.count == model.layout.count else {
+      throw ModelError.wrongParameter(
+        name: "parameters", reason: "have \(parameters.count) elements, expected \(model.layout.count)")
+    }
+  }
+
+  private func run(
+    _ slices: [Range<Int>], batch: PackedBatch, parameters: [Float], dropoutKey: UInt64?,
+    _ body: (SlicePass, SlicePass.Input, Int) -> LossSummary
+  ) -> LossSummary {
+    BLAS.configure()
+    let threads = pool.threadCount
+    var summaries = [LossSummary](repeating: LossSummary(), count: threads)
+    summaries.withUnsafeMutableBufferPointer { summaries in
+      nonisolated(unsafe) let summaries = summaries
+      parameters.withUnsafeBufferPointer { values in
+        guard let start = values.baseAddress else { return }
+        pool.forEachThread { thread in
+          sums[thread].update(repeating: 0, count: model.layout.count)
+          var own = LossSummary()
+          for slice in stride(from: thread, to: slices.count, by: threads) {
+            let first = batch.offsets[slices[slice].lowerBound]
+            let input = SlicePass.Input(
+              batch: batch, sequences: slices[slice], parameters: start,
+              dropout: .init(key: dropoutKey, probability: model.adapter.dropout, firstToken: first))
+            own = own + body(passes[thread], input, thread)
+          }
+          summaries[thread] = own
+        }
+      }
+    }
+    return summaries.reduce(LossSummary(), +)
+  }
+}
