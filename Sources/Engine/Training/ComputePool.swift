@@ -3,7 +3,7 @@ import Synchronization
 
 /// A fixed set of threads for blocking compute, apart from Swift's cooperative pool and from event loops.
 ///
-/// `perform` runs a job on the pool's first thread; inside it `forEach` spreads indices over all of them.
+/// `perform` runs a job on the pool's first thread; inside it `forEachThread` calls all of them.
 ///
 /// `@unchecked Sendable`: all mutable state is guarded by `condition`.
 public final class ComputePool: @unchecked Sendable {
@@ -17,7 +17,7 @@ public final class ComputePool: @unchecked Sendable {
   private var running = 0
   private var isStopped = false
 
-  /// A loop body that has been handed to the helpers. It never outlives the `forEach` that made it.
+  /// A loop body that has been handed to the helpers; `@unchecked Sendable` because `forEachThread` waits for them.
   private struct Loop: @unchecked Sendable {
     let body: (Int) -> Void
   }
@@ -26,7 +26,7 @@ public final class ComputePool: @unchecked Sendable {
   public init(threadCount: Int) {
     self.threadCount = max(1, threadCount)
     start(name: "fedlora-compute-0") { pool in pool.serveJobs() }
-    for index in 1..<max(self.threadCount, 1) where index > 0 {
+    for index in 1..<self.threadCount {
       start(name: "fedlora-compute-\(index)") { pool in pool.serveLoops(index) }
     }
   }
@@ -57,21 +57,19 @@ public final class ComputePool: @unchecked Sendable {
   /// Calls `body(0)` … `body(threadCount − 1)`, each on its own thread, and returns when all have returned.
   ///
   /// Must be called from inside `perform` (the caller's thread takes index 0), or from one thread at a time.
-  public func forEachThread(_ body: (Int) -> Void) {
+  public func forEachThread(_ body: @escaping (Int) -> Void) {
     guard threadCount > 1 else { return body(0) }
-    withoutActuallyEscaping(body) { body in
-      condition.lock()
-      loop = Loop(body: body)
-      generation += 1
-      running = threadCount - 1
-      condition.broadcast()
-      condition.unlock()
-      body(0)
-      condition.lock()
-      while running > 0 { condition.wait() }
-      loop = nil
-      condition.unlock()
-    }
+    condition.lock()
+    loop = Loop(body: body)
+    generation += 1
+    running = threadCount - 1
+    condition.broadcast()
+    condition.unlock()
+    body(0)
+    condition.lock()
+    while running > 0 { condition.wait() }
+    loop = nil
+    condition.unlock()
   }
 
   private func start(name: String, _ body: @escaping @Sendable (ComputePool) -> Void) {

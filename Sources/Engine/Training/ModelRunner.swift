@@ -169,7 +169,7 @@ public final class ModelRunner: @unchecked Sendable {
 
   private func run(
     _ slices: [Range<Int>], batch: PackedBatch, parameters: [Float], dropoutKey: UInt64?,
-    _ body: (SlicePass, SlicePass.Input, Int) -> LossSummary
+    _ body: @escaping (SlicePass, SlicePass.Input, Int) -> LossSummary
   ) -> LossSummary {
     BLAS.configure()
     let threads = pool.threadCount
@@ -178,7 +178,7 @@ public final class ModelRunner: @unchecked Sendable {
       nonisolated(unsafe) let summaries = summaries
       parameters.withUnsafeBufferPointer { values in
         guard let start = values.baseAddress else { return }
-        pool.forEachThread { thread in
+        pool.forEachThread { [self] thread in
           sums[thread].update(repeating: 0, count: model.layout.count)
           var own = LossSummary()
           for slice in stride(from: thread, to: slices.count, by: threads) {

@@ -1,0 +1,29 @@
+import FedLoRACheckpoint
+
+extension LoRAConfiguration {
+  /// The configuration of a PEFT adapter folder.
+  /// - Throws: `ModelError.badOption` for values out of range.
+  public init(peft: PEFTConfiguration) throws {
+    let targets: TargetModules =
+      switch peft.targets {
+      case .suffixes(let names): .suffixes(names)
+      case .pattern(let text): .pattern(text)
+      }
+    try self.init(
+      rank: peft.rank, alpha: peft.alpha, dropout: peft.dropout, scaling: peft.usesRSLoRA ? .rslora : .lora,
+      targets: targets)
+  }
+
+  /// This configuration as PEFT writes it, for a classifier.
+  /// - Parameter baseModel: name or path of the base model, for PEFT's `base_model_name_or_path`.
+  public func peft(baseModel: String?) -> PEFTConfiguration {
+    let names: PEFTConfiguration.Targets =
+      switch targets {
+      case .suffixes(let names): .suffixes(names)
+      case .pattern(let text): .pattern(text)
+      }
+    return PEFTConfiguration(
+      rank: rank, alpha: alpha, dropout: dropout, usesRSLoRA: scaling == .rslora, targets: names,
+      modulesToSave: ["classifier", "score"], baseModel: baseModel)
+  }
+}

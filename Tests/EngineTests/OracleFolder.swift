@@ -1,0 +1,110 @@
+import FedLoRACheckpoint
+import FedLoRAEngine
+import Foundation
+
+/// A folder of answers that PyTorch and PEFT computed: model, adapter, inputs and expected values.
+struct OracleFolder: CustomStringConvertible, Sendable {
+  let url: URL
+  var description: String { url.lastPathComponent }
+
+  static let packageRoot = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+    .deletingLastPathComponent()
+
+  /// Fixtures that are committed, made by Tests/Oracles/make_bert_fixtures.py.
+  static let committed: [OracleFolder] = folders(
+    under: packageRoot.appendingPathComponent("Tests/EngineTests/Fixtures/bert"))
+
+  /// Larger ones beside the checkout, where they exist.
+  static let shared: [OracleFolder] = ["bert", "bert_nohead"].map {
+    OracleFolder(url: packageRoot.deletingLastPathComponent().appendingPathComponent("shared/oracle/\($0)"))
+  }.filter { FileManager.default.fileExists(atPath: $0.url.path) }
+
+  static let all = committed + shared
+
+  private static func folders(under url: URL) -> [OracleFolder] {
+    let found = (try? FileManager.default.contentsOfDirectory(at: url, includingPropertiesForKeys: nil)) ?? []
+    return found.sorted { $0.path < $1.path }
+      .filter { FileManager.default.fileExists(atPath: $0.appendingPathComponent("oracle.json").path) }
+      .map { OracleFolder(url: $0) }
+  }
+
+  struct Facts: Decodable {
+    struct Optim: Decodable {
+      struct SGD: Decodable { let lr: Double }
+      struct AdamW: Decodable {
+        let lr: Double
+        let betas: [Double]
+        let eps: Double
+        let weight_decay: Double
+      }
+      let sgd: SGD
+      let adamw: AdamW
+    }
+    let trained: [String]
+    let optim: Optim
+    let pooling: String?
+  }
+
+  func facts() throws -> Facts {
+    try JSONDecoder().decode(Facts.self, from: Data(contentsOf: url.appendingPathComponent("oracle.json")))
+  }
+
+  func expected() throws -> SafetensorsFile {
+    try SafetensorsFile(opening: url.appendingPathComponent("expected.safetensors"))
+  }
+
+  /// Batch `index` without its padding, and the places of its tokens in the padded tensors.
+  func batch(_ index: Int) throws -> (PackedBatch, kept: [Int]) {
+    let file = try SafetensorsFile(opening: url.appendingPathComponent("inputs.safetensors"))
+    let prefix = file.entry("0.input_ids") == nil ? "" : "\(index)."
+    let ids = try file.integers(prefix + "input_ids")
+    let mask = try file.integers(prefix + "attention_mask")
+    let types = try file.integers(prefix + "token_type_ids")
+    let labels = try file.integers(prefix + "labels")
+    let width = ids.count / labels.count
+    var batch = PackedBatch()
+    var kept: [Int] = []
+    for row in labels.indices {
+      let places = (row * width..<(row + 1) * width).filter { mask[$0] == 1 }
+      kept += places
+      batch.append(
+        tokens: places.map { Int32(ids[$0]) }, tokenTypes: places.map { Int32(types[$0]) }, label: labels[row])
+    }
+    return (batch, kept)
+  }
+
+  /// The adapted model and its parameters at the oracle's starting point.
+  func load(model folder: URL? = nil) throws -> (AdaptedModel, [Float]) {
+    let adapter = try PEFTAdapterFolder(reading: url.appendingPathComponent("adapter"))
+    let base = try FrozenModel(folder: folder ?? url.appendingPathComponent("model"))
+    let configuration = try LoRAConfiguration(peft: adapter.configuration)
+    let pooling = Pooling(rawValue: (try? facts().pooling) ?? "pooler") ?? .pooler
+    let own = adapter.tensors["classifier.weight"]
+    let head = try own ?? SafetensorsFile(opening: url.appendingPathComponent("model/model.safetensors")).tensor(
+      "classifier.weight")
+    let model = try AdaptedModel(
+      base: base, adapter: configuration, head: ClassificationHead(labelCount: head.shape[0], pooling: pooling))
+    var parameters = [Float](repeating: 0, count: model.layout.count)
+    if own == nil {
+      let file = try SafetensorsFile(opening: url.appendingPathComponent("model/model.safetensors"))
+      for name in ["classifier.weight", "classifier.bias"] {
+        try model.layout.assign(TensorSet([(name, file.tensor(name))]), to: &parameters)
+      }
+    }
+    try model.layout.assign(adapter.tensors, to: &parameters)
+    return (model, parameters)
+  }
+}
+
+/// Largest absolute difference.
+func largestDifference(_ left: [Float], _ right: [Float]) -> Float {
+  left.count == right.count ? zip(left, right).map { abs($0 - $1) }.max() ?? 0 : .infinity
+}
+
+/// Norm of the difference over the norm of the expectation.
+func relativeDifference(_ found: [Float], _ expected: [Float]) -> Double {
+  guard found.count == expected.count else { return .infinity }
+  let difference = zip(found, expected).reduce(0.0) { $0 + pow(Double($1.0) - Double($1.1), 2) }
+  let size = expected.reduce(0.0) { $0 + Double($1) * Double($1) }
+  return (difference / max(size, 1e-300)).squareRoot()
+}
