@@ -1,0 +1,87 @@
+import FedLoRACheckpoint
+import FedLoRAEngine
+import FedLoRAFederation
+import FedLoRAProtocol
+
+/// A manifest in the engine's and the federation's own words.
+public struct RunTerms: Sendable {
+  /// The federated rule.
+  public let strategy: Strategy
+  /// The adapter.
+  public let adapter: LoRAConfiguration
+  /// The head.
+  public let head: ClassificationHead
+  /// How a round trains.
+  public let options: TrainingOptions
+  /// Optimizer steps of a round.
+  public let localSteps: Int
+  /// Longest sequence in tokens.
+  public let maxLength: Int
+  /// The kinds that this strategy trains.
+  public let trained: TrainedKinds
+
+  /// Reads a manifest.
+  /// - Throws: `ManifestRefusal` naming the field that this version does not understand.
+  public init(_ manifest: WireRunManifest) throws {
+    func known<T>(_ value: T?, _ field: String, _ text: String) throws -> T {
+      guard let value else {
+        throw ManifestRefusal(code: "unknown-term", reason: "the manifest's \(field) is '\(text)', which is not known here")
+      }
+      return value
+    }
+    let wire = manifest.strategy
+    let name = try known(StrategyName(rawValue: wire.name), "strategy", wire.name)
+    let headRole = try known(HeadRole(rawValue: wire.head), "head role", wire.head)
+    do {
+      strategy = try Strategy(
+        name: name, head: headRole, refactoriseEvery: name == .fedsvd ? Int(wire.refactoriseEvery) : 1)
+      adapter = try LoRAConfiguration(
+        rank: Int(manifest.adapter.rank), alpha: manifest.adapter.alpha, dropout: manifest.adapter.dropout,
+        scaling: known(.init(rawValue: manifest.adapter.scaling), "adapter scaling", manifest.adapter.scaling),
+        targets: .suffixes(manifest.adapter.targetModules),
+        initialisation: known(
+          .init(rawValue: manifest.adapter.initialisation), "initialisation", manifest.adapter.initialisation))
+    } catch let error as ManifestRefusal {
+      throw error
+    } catch {
+      throw ManifestRefusal(code: "bad-term", reason: "\(error)")
+    }
+    head = ClassificationHead(
+      labelCount: manifest.model.labels.count,
+      pooling: try known(Pooling(rawValue: manifest.model.pooling), "pooling", manifest.model.pooling))
+    let training = manifest.training
+    let rule: OptimizerRule
+    switch training.optimizer {
+    case "adamw":
+      rule = .adamW(
+        beta1: Float(training.beta1), beta2: Float(training.beta2), epsilon: Float(training.epsilon),
+        weightDecay: Float(training.weightDecay))
+    case "sgd": rule = .sgd(momentum: Float(training.momentum), weightDecay: Float(training.weightDecay))
+    default: rule = try known(nil, "optimizer", training.optimizer)
+    }
+    let shape = try known(LearningRateSchedule.Shape(rawValue: training.schedule), "schedule", training.schedule)
+    guard training.localSteps > 0, training.batchSize > 0, training.learningRate > 0, training.learningRate.isFinite
+    else {
+      throw ManifestRefusal(
+        code: "bad-term", reason: "the manifest's local steps, batch size and learning rate must be positive")
+    }
+    localSteps = Int(training.localSteps)
+    maxLength = Int(manifest.model.maxLength)
+    options = TrainingOptions(
+      batchSize: Int(training.batchSize), optimizer: rule, learningRate: training.learningRate,
+      headLearningRate: training.headLearningRate > 0 ? training.headLearningRate : training.learningRate,
+      schedule: LearningRateSchedule(
+        shape: shape, warmupSteps: Int(training.warmupSteps),
+        totalSteps: Int(training.localSteps) * Int(manifest.rounds)),
+      maxGradientNorm: training.maxGradientNorm > 0 ? training.maxGradientNorm : nil)
+    trained = RunTerms.kinds(strategy)
+  }
+
+  private static func kinds(_ strategy: Strategy) -> TrainedKinds {
+    var kinds: TrainedKinds = []
+    if strategy.isTrained("m.lora_A.weight") { kinds.insert(.loraA) }
+    if strategy.isTrained("m.lora_B.weight") { kinds.insert(.loraB) }
+    if strategy.isTrained("classifier.weight") { kinds.insert(.head) }
+    return kinds
+  }
+}

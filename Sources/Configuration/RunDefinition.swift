@@ -1,0 +1,130 @@
+import FedLoRACheckpoint
+import FedLoRAEngine
+import FedLoRAFederation
+import FedLoRAProtocol
+
+/// A run that is ready to be served: what all parties agree on, and the tensors that round 1 starts from.
+public struct RunDefinition: Sendable {
+  /// The run's terms.
+  public let manifest: WireRunManifest
+  /// All tensors that a round sends down, at their start.
+  public let initialState: TensorSet
+
+  /// Derives the manifest and the initial tensors from configuration sections and the base model.
+  /// - Throws: `ConfigurationError`, `ModelError` or `StrategyError`.
+  public init(
+    name: String, seed: UInt64, rounds: Int, labels: [String], base: FrozenModel, model: ModelSection,
+    strategy: StrategySection, adapter: AdapterSection, training: TrainingSection, cohort: CohortSection
+  ) throws {
+    var manifest = WireRunManifest()
+    manifest.runID = name
+    manifest.seed = seed
+    manifest.rounds = try RunDefinition.count(rounds, "rounds", atLeast: 1)
+    let head = try strategy.resolvedHead()
+    manifest.strategy.name = strategy.name.rawValue
+    manifest.strategy.head = head.rawValue
+    guard ["uniform", "examples", "capped"].contains(strategy.weighting) else {
+      throw ConfigurationError(
+        source: "configuration", key: "strategy.weighting",
+        reason: "is '\(strategy.weighting)', expected uniform, examples or capped")
+    }
+    manifest.strategy.weighting = strategy.weighting
+    manifest.strategy.weightCap = UInt64(try RunDefinition.count(strategy.weightCap, "strategy.weight_cap", atLeast: 1))
+    manifest.strategy.refactoriseEvery = try RunDefinition.count(
+      strategy.refactoriseEvery, "strategy.refactorise_every", atLeast: 1)
+    manifest.adapter.rank = try RunDefinition.count(adapter.rank, "adapter.rank", atLeast: 1)
+    manifest.adapter.alpha = adapter.alpha
+    manifest.adapter.dropout = adapter.dropout
+    manifest.adapter.scaling = try adapter.resolvedScaling(for: strategy.name).rawValue
+    manifest.adapter.targetModules = adapter.targetModules
+    manifest.adapter.initialisation = adapter.initialisation.rawValue
+    manifest.model.fingerprint = .init(base.fingerprint)
+    manifest.model.labels = labels
+    manifest.model.maxLength = try RunDefinition.count(model.maxLength, "model.max_length", atLeast: 3)
+    manifest.model.pooling = model.pooling.rawValue
+    try RunDefinition.fill(&manifest.training, from: training)
+    manifest.cohort.minClients = try RunDefinition.count(cohort.minClients, "cohort.min_clients", atLeast: 1)
+    manifest.cohort.clientsPerRound = try RunDefinition.count(
+      cohort.clientsPerRound, "cohort.clients_per_round", atLeast: 1)
+    manifest.cohort.quorum = try RunDefinition.count(cohort.quorum, "cohort.quorum", atLeast: 1)
+    manifest.cohort.deadlineSeconds = cohort.deadlineSeconds
+    let rule = try Strategy(
+      name: strategy.name, head: head, refactoriseEvery: strategy.name == .fedsvd ? strategy.refactoriseEvery : 1)
+    let adapted = try AdaptedModel(
+      base: base,
+      adapter: LoRAConfiguration(
+        rank: adapter.rank, alpha: adapter.alpha, dropout: adapter.dropout,
+        scaling: try adapter.resolvedScaling(for: strategy.name), targets: .suffixes(adapter.targetModules),
+        initialisation: adapter.initialisation),
+      head: ClassificationHead(labelCount: labels.count, pooling: model.pooling))
+    let parameters = try AdapterInitialisation.parameters(of: adapted, seed: seed)
+    let all = adapted.layout.tensors(from: parameters)
+    initialState = all.filter(rule.isSentDown)
+    manifest.state = FedLoRAProtocol.TensorLayout(initialState).declarations
+    manifest.update = FedLoRAProtocol.TensorLayout(all.filter(rule.isUploaded)).declarations
+    self.manifest = manifest
+  }
+
+  private static func fill(_ target: inout WireTrainingSpec, from training: TrainingSection) throws {
+    guard ["adamw", "sgd"].contains(training.optimizer) else {
+      throw ConfigurationError(
+        source: "configuration", key: "training.optimizer", reason: "is '\(training.optimizer)', expected adamw or sgd")
+    }
+    guard training.learningRate > 0, training.learningRate.isFinite else {
+      throw ConfigurationError(
+        source: "configuration", key: "training.learning_rate",
+        reason: "is \(training.learningRate), expected a positive number")
+    }
+    target.localSteps = try count(training.localSteps, "training.local_steps", atLeast: 1)
+    target.batchSize = try count(training.batchSize, "training.batch_size", atLeast: 1)
+    target.optimizer = training.optimizer
+    target.learningRate = training.learningRate
+    target.headLearningRate = training.headLearningRate
+    target.momentum = training.momentum
+    target.weightDecay = training.weightDecay
+    target.beta1 = 0.9
+    target.beta2 = 0.999
+    target.epsilon = 1e-8
+    target.schedule = training.schedule.rawValue
+    target.warmupSteps = try count(training.warmupSteps, "training.warmup_steps", atLeast: 0)
+    target.maxGradientNorm = training.maxGradientNorm
+  }
+
+  private static func count(_ value: Int, _ key: String, atLeast least: Int) throws -> UInt32 {
+    guard value >= least, let result = UInt32(exactly: value) else {
+      throw ConfigurationError(source: "configuration", key: key, reason: "is \(value), expected at least \(least)")
+    }
+    return result
+  }
+}
+
+extension StrategySection {
+  /// The head's role with `default` resolved: personal under FedSA, shared otherwise.
+  public func resolvedHead() throws -> HeadRole {
+    if head == "default" {
+      return name == .fedsaLoRA || name == .fedsaRSLoRA ? .personal : .shared
+    }
+    guard let role = HeadRole(rawValue: head) else {
+      throw ConfigurationError(
+        source: "configuration", key: "strategy.head",
+        reason: "is '\(head)', expected default, frozen, personal or shared")
+    }
+    return role
+  }
+}
+
+extension AdapterSection {
+  /// The scale rule with `default` resolved; fedsa-rslora insists on rslora.
+  public func resolvedScaling(for name: StrategyName) throws -> LoRAConfiguration.Scaling {
+    if scaling == "default" { return name == .fedsaRSLoRA ? .rslora : .lora }
+    guard let rule = LoRAConfiguration.Scaling(rawValue: scaling) else {
+      throw ConfigurationError(
+        source: "configuration", key: "adapter.scaling", reason: "is '\(scaling)', expected default, lora or rslora")
+    }
+    guard name != .fedsaRSLoRA || rule == .rslora else {
+      throw ConfigurationError(
+        source: "configuration", key: "adapter.scaling", reason: "is 'lora', but strategy fedsa-rslora scales by rslora")
+    }
+    return rule
+  }
+}

@@ -1,0 +1,221 @@
+import FedLoRAEngine
+import FedLoRAFederation
+import Foundation
+
+/// What `fedlora simulate [SCENARIO]` runs: several strategies on the same clients, data and seeds.
+public struct ScenarioConfiguration: Codable, Sendable, Equatable {
+  /// Names the results folder.
+  public var name: String
+  /// Seed of partition, initialisation, cohorts and batches.
+  public var seed: UInt64
+  /// Folder under which the results folder is made.
+  public var output: String
+  /// Number of rounds.
+  public var rounds: Int
+  /// The base model; `embedded` as path takes the one that comes with fedlora.
+  public var model: ModelSection
+  /// The data.
+  public var data: DataSection
+  /// The clients.
+  public var clients: ClientsSection
+  /// Strategies to compare, one after the other.
+  public var strategies: [StrategyName]
+  /// Reference points to compute beside them.
+  public var baselines: [Baseline]
+  /// Epochs of the centralised baseline over the pooled training data.
+  public var centralisedEpochs: Double
+  /// Everything about the strategy but its name.
+  public var strategy: StrategySection
+  /// The adapter.
+  public var adapter: AdapterSection
+  /// Local training.
+  public var training: TrainingSection
+  /// Who takes part in a round.
+  public var cohort: CohortSection
+  /// Changes for one strategy: strategy name → the same sections as above.
+  public var overrides: [String: Overrides]
+
+  enum CodingKeys: String, CodingKey {
+    case name, seed, output, rounds, model, data, clients, strategies, baselines
+    case centralisedEpochs = "centralised_epochs"
+    case strategy, adapter, training, cohort, overrides
+  }
+
+  /// A reference point.
+  public enum Baseline: String, Codable, Sendable, CaseIterable {
+    /// Always the most frequent class.
+    case majority
+    /// A linear head on the frozen encoder, trained on the pooled data.
+    case frozen
+    /// Each client alone, with as many steps as in the federation.
+    case local
+    /// LoRA on the pooled data.
+    case centralised
+  }
+
+  /// Where examples come from.
+  public struct DataSection: Codable, Sendable, Equatable {
+    /// JSONL, CSV or TSV file; `embedded` takes the set that comes with fedlora.
+    public var train: String
+    /// Held-out examples of the same form.
+    public var test: String
+    /// Column names; empty finds the usual ones.
+    public var text: String
+    /// The second text of a pair.
+    public var textPair: String
+    /// The class.
+    public var label: String
+    /// The natural client id.
+    public var client: String
+    /// Class names in index order; empty takes those of the training file.
+    public var labels: [String]
+    /// Use only the first so many training examples after a seeded shuffle; 0 uses all.
+    public var trainLimit: Int
+    enum CodingKeys: String, CodingKey {
+      case train, test, text
+      case textPair = "text_pair"
+      case label, client, labels
+      case trainLimit = "train_limit"
+    }
+  }
+
+  /// The simulated clients.
+  public struct ClientsSection: Codable, Sendable, Equatable {
+    /// How examples are dealt.
+    public enum Partition: String, Codable, Sendable, CaseIterable {
+      case iid
+      case dirichlet
+      case pathological
+      case natural
+    }
+    /// Number of clients.
+    public var count: Int
+    /// Clients that train at the same time.
+    public var concurrency: Int
+    /// Compute threads of each.
+    public var threads: Int
+    /// How examples are dealt.
+    public var partition: Partition
+    /// α of the Dirichlet partition.
+    public var dirichletAlpha: Double
+    /// k of the pathological partition.
+    public var labelsPerClient: Int
+    /// Fewest training examples of a client.
+    public var minimumExamples: Int
+    enum CodingKeys: String, CodingKey {
+      case count, concurrency, threads, partition
+      case dirichletAlpha = "dirichlet_alpha"
+      case labelsPerClient = "labels_per_client"
+      case minimumExamples = "minimum_examples"
+    }
+  }
+
+  /// What one strategy does differently; a missing key takes the scenario's value.
+  public struct Overrides: Codable, Sendable, Equatable {
+    /// Learning rate of A and B.
+    public var learningRate: Double?
+    /// Learning rate of the head.
+    public var headLearningRate: Double?
+    /// `adamw` or `sgd`.
+    public var optimizer: String?
+    /// Role of the head.
+    public var head: String?
+    /// How A starts.
+    public var initialisation: LoRAConfiguration.Initialisation?
+    enum CodingKeys: String, CodingKey {
+      case learningRate = "learning_rate"
+      case headLearningRate = "head_learning_rate"
+      case optimizer, head, initialisation
+    }
+  }
+
+  /// Every key with its default: the embedded default scenario.
+  public static let defaults = """
+    name: embedded-default
+    seed: 1
+    output: fedlora-runs
+    rounds: 12
+    \(SharedDefaults.model(path: "embedded"))
+    data:
+      train: embedded
+      test: embedded
+      text: ""
+      text_pair: ""
+      label: ""
+      client: ""
+      labels: []
+      train_limit: 0
+    clients:
+      count: 6
+      concurrency: 2
+      threads: 1
+      partition: dirichlet
+      dirichlet_alpha: 0.5
+      labels_per_client: 2
+      minimum_examples: 16
+    strategies: [fedsa-lora, fedsvd]
+    baselines: [majority, frozen]
+    centralised_epochs: 2
+    \(SharedDefaults.strategy)
+    \(SharedDefaults.adapter)
+    \(SharedDefaults.training)
+    cohort:
+      min_clients: 6
+      clients_per_round: 3
+      quorum: 2
+      deadline_seconds: 600
+    overrides: {}
+    """
+
+  /// Reads a scenario (nil is the embedded default), with `assignments` laid over it.
+  /// - Throws: `ConfigurationError` naming file and key.
+  public static func load(_ url: URL?, assignments: [String]) throws -> (ScenarioConfiguration, effective: String) {
+    var yaml = try LayeredYAML(defaults: defaults, openKeys: ["overrides"])
+    let source = url?.path ?? "embedded default"
+    if let url {
+      let text: String
+      do { text = try String(contentsOf: url, encoding: .utf8) } catch {
+        throw ConfigurationError(source: url.path, reason: "cannot be read as UTF-8 text")
+      }
+      try yaml.overlay(text, source: url.path)
+    }
+    for assignment in assignments { try yaml.set(assignment) }
+    let scenario = try yaml.decode(ScenarioConfiguration.self, source: source)
+    try scenario.validate(source: source)
+    return (scenario, try yaml.text())
+  }
+
+  private func validate(source: String) throws {
+    func require(_ condition: Bool, _ key: String, _ reason: String) throws {
+      if !condition { throw ConfigurationError(source: source, key: key, reason: reason) }
+    }
+    try require(clients.count >= 1, "clients.count", "is \(clients.count), expected at least 1")
+    try require(clients.concurrency >= 1, "clients.concurrency", "is \(clients.concurrency), expected at least 1")
+    try require(clients.threads >= 1, "clients.threads", "is \(clients.threads), expected at least 1")
+    try require(
+      clients.partition == .natural || cohort.minClients <= clients.count, "cohort.min_clients",
+      "is \(cohort.minClients), but there are \(clients.count) clients, so round 1 would never start")
+    try require(!strategies.isEmpty || !baselines.isEmpty, "strategies", "is empty, and so is baselines: nothing to run")
+    for key in overrides.keys {
+      try require(
+        StrategyName(rawValue: key) != nil, "overrides.\(key)",
+        "is no strategy; known are \(StrategyName.allCases.map(\.rawValue).joined(separator: ", "))")
+    }
+  }
+
+  /// The run that strategy `name` plays in this scenario, its overrides applied.
+  public func run(of name: StrategyName) -> (
+    strategy: StrategySection, adapter: AdapterSection, training: TrainingSection
+  ) {
+    var (strategy, adapter, training) = (strategy, adapter, training)
+    strategy.name = name
+    if name != .fedsvd { strategy.refactoriseEvery = 1 }
+    guard let own = overrides[name.rawValue] else { return (strategy, adapter, training) }
+    if let value = own.learningRate { training.learningRate = value }
+    if let value = own.headLearningRate { training.headLearningRate = value }
+    if let value = own.optimizer { training.optimizer = value }
+    if let value = own.head { strategy.head = value }
+    if let value = own.initialisation { adapter.initialisation = value }
+    return (strategy, adapter, training)
+  }
+}

@@ -1,0 +1,110 @@
+import FedLoRAEngine
+import FedLoRAFederation
+
+/// The base model of a run.
+public struct ModelSection: Codable, Sendable, Equatable {
+  /// A Hugging Face folder.
+  public var path: String
+  /// `mean` or `pooler`.
+  public var pooling: Pooling
+  /// Longest sequence in tokens, special tokens included; longer texts are truncated.
+  public var maxLength: Int
+  enum CodingKeys: String, CodingKey {
+    case path, pooling
+    case maxLength = "max_length"
+  }
+}
+
+/// The federated rule of a run.
+public struct StrategySection: Codable, Sendable, Equatable {
+  /// The rule.
+  public var name: StrategyName
+  /// `frozen`, `personal`, `shared`, or `default`: personal under FedSA, shared otherwise.
+  public var head: String
+  /// `uniform`, `examples` or `capped`.
+  public var weighting: String
+  /// Most examples that count for one client under `capped`.
+  public var weightCap: Int
+  /// FedSVD: re-factorise after every k-th round.
+  public var refactoriseEvery: Int
+  enum CodingKeys: String, CodingKey {
+    case name, head, weighting
+    case weightCap = "weight_cap"
+    case refactoriseEvery = "refactorise_every"
+  }
+}
+
+/// The adapter of a run.
+public struct AdapterSection: Codable, Sendable, Equatable {
+  /// Rank r.
+  public var rank: Int
+  /// alpha.
+  public var alpha: Double
+  /// Dropout on the adapter's input.
+  public var dropout: Double
+  /// `lora`, `rslora`, or `default`: rslora under fedsa-rslora, lora otherwise.
+  public var scaling: String
+  /// Suffixes of module paths, as PEFT's list form.
+  public var targetModules: [String]
+  /// `kaiming` or `orthonormal`.
+  public var initialisation: LoRAConfiguration.Initialisation
+  enum CodingKeys: String, CodingKey {
+    case rank, alpha, dropout, scaling
+    case targetModules = "target_modules"
+    case initialisation
+  }
+}
+
+/// Local training of a run.
+public struct TrainingSection: Codable, Sendable, Equatable {
+  /// Optimizer steps of a client in a round.
+  public var localSteps: Int
+  /// Examples of a step.
+  public var batchSize: Int
+  /// `adamw` or `sgd`.
+  public var optimizer: String
+  /// For A and B.
+  public var learningRate: Double
+  /// For the head; 0 takes `learning_rate`.
+  public var headLearningRate: Double
+  /// SGD only.
+  public var momentum: Double
+  /// Both optimizers.
+  public var weightDecay: Double
+  /// `constant`, `linear` or `cosine` over all local steps of the run.
+  public var schedule: LearningRateSchedule.Shape
+  /// Steps of warm-up.
+  public var warmupSteps: Int
+  /// Largest gradient norm; 0 switches clipping off.
+  public var maxGradientNorm: Double
+  enum CodingKeys: String, CodingKey {
+    case localSteps = "local_steps"
+    case batchSize = "batch_size"
+    case optimizer
+    case learningRate = "learning_rate"
+    case headLearningRate = "head_learning_rate"
+    case momentum
+    case weightDecay = "weight_decay"
+    case schedule
+    case warmupSteps = "warmup_steps"
+    case maxGradientNorm = "max_gradient_norm"
+  }
+}
+
+/// Who takes part in a round.
+public struct CohortSection: Codable, Sendable, Equatable {
+  /// Clients that must be ready before round 1 starts.
+  public var minClients: Int
+  /// Clients selected for a round.
+  public var clientsPerRound: Int
+  /// Updates without which a round is not committed.
+  public var quorum: Int
+  /// Seconds until a round closes.
+  public var deadlineSeconds: Double
+  enum CodingKeys: String, CodingKey {
+    case minClients = "min_clients"
+    case clientsPerRound = "clients_per_round"
+    case quorum
+    case deadlineSeconds = "deadline_seconds"
+  }
+}
