@@ -102,7 +102,7 @@ void fl_add_column_sums(const float *x, float *out, size_t rows, size_t cols) {
   DISPATCH(add_column_sums(x, out, rows, cols))
 }
 double fl_sum_squares(const float *x, size_t n) { DISPATCH(sum_squares(x, n)) }
-void fl_dropout(const float *x, float *y, size_t n, uint64_t key, uint64_t base, uint32_t threshold, float keepScale) {
+void fl_dropout(const float *x, float *y, size_t n, uint64_t key, uint32_t base, uint32_t threshold, float keepScale) {
   DISPATCH(dropout(x, y, n, key, base, threshold, keepScale))
 }
 void fl_adamw_step(float *p, const float *g, float *m, float *v, size_t n, float lr, float beta1, float beta2,

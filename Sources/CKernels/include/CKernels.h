@@ -54,8 +54,9 @@ void fl_add_column_sums(const float *_Nonnull x, float *_Nonnull out, size_t row
 double fl_sum_squares(const float *_Nonnull x, size_t n);
 
 /// Inverted dropout: y[i] = x[i] · keepScale where a hash of (key, base + i) is at least `threshold`, else 0.
-/// The same key and base drop the same elements, so the backward pass needs no stored mask. `y` may equal `x`.
-void fl_dropout(const float *_Nonnull x, float *_Nonnull y, size_t n, uint64_t key, uint64_t base, uint32_t threshold,
+/// The same key and place (modulo 2^32) drop the same elements, so the backward pass needs no stored mask, and a part
+/// of an array gets its part of the mask. `y` may equal `x`.
+void fl_dropout(const float *_Nonnull x, float *_Nonnull y, size_t n, uint64_t key, uint32_t base, uint32_t threshold,
                 float keepScale);
 
 /// One AdamW step with decoupled weight decay; `correction1` = 1 − β1ᵗ, `correction2` = 1 − β2ᵗ.

@@ -26,7 +26,7 @@ struct AdaptedLinear {
       guard let key else { return }
       let mixed = (key &+ UInt64(slot) &* 0x9E37_79B9_7F4A_7C15) ^ (key >> 29)
       fl_dropout(
-        x, y, rows * columns, mixed, UInt64(firstToken * columns), UInt32(probability * 4_294_967_296.0),
+        x, y, rows * columns, mixed, UInt32(truncatingIfNeeded: firstToken * columns), UInt32(probability * 4_294_967_296.0),
         Float(1 / (1 - probability)))
     }
   }
