@@ -73,7 +73,7 @@ public struct EngineTrainer: LocalTrainer {
     let parameters = try self.parameters(terms, assignment)
     let examples = examples
     let seed = SeededGenerator.derive(
-      SeededGenerator.derive(assignment.manifest.seed, assignment.clientName), UInt64(assignment.round))
+      assignment.manifest.seed, "round", .name(assignment.clientName), .number(UInt64(assignment.round)))
     let flag = StopFlag()
     let (trained, summary) = try await withTaskCancellationHandler {
       try await slots.withRunner(adapter: terms.adapter, head: terms.head) { runner in

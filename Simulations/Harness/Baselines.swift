@@ -1,0 +1,144 @@
+import FedLoRAClient
+import FedLoRAConfiguration
+import FedLoRAEngine
+import Foundation
+
+/// Reference points beside the federations, on the same data and the same engine.
+struct Baselines: Sendable {
+  let scenario: ScenarioConfiguration
+  let data: SimulationData
+  let slots: EngineSlots
+  let report: @Sendable (SimulationEvent) -> Void
+
+  func run(_ baseline: ScenarioConfiguration.Baseline) async throws -> ResultRow {
+    let start = ContinuousClock.now
+    report(.started(name: baseline.rawValue, rounds: nil))
+    let (clients, global): ([String: LossSummary], Double?) =
+      switch baseline {
+      case .majority: majority()
+      case .frozen: try await frozen()
+      case .local: try await local()
+      case .centralised: try await centralised()
+      }
+    let row = ResultRow(
+      name: baseline.rawValue, isBaseline: true, clients: clients, globalAccuracy: global,
+      seconds: (ContinuousClock.now - start).seconds)
+    report(.finished(row))
+    return row
+  }
+
+  /// The most frequent class of all training examples, for everybody.
+  private func majority() -> ([String: LossSummary], Double?) {
+    var counts = [Int](repeating: 0, count: data.labels.count)
+    for example in data.train { counts[example.label] += 1 }
+    let choice = counts.indices.max { (counts[$0], -$0) < (counts[$1], -$1) } ?? 0
+    func score(_ examples: [EncodedExample]) -> LossSummary {
+      LossSummary(correct: examples.filter { $0.label == choice }.count, count: examples.count)
+    }
+    let clients = Dictionary(uniqueKeysWithValues: data.clients.map { ($0.name, score($0.test)) })
+    return (clients, score(data.test).accuracy)
+  }
+
+  /// A linear head on the frozen encoder's pooled vectors, trained on the pooled data.
+  private func frozen() async throws -> ([String: LossSummary], Double?) {
+    let terms = try adapterAndHead()
+    let data = data
+    return try await slots.withRunner(adapter: terms.adapter, head: terms.head) { runner in
+      let still = [Float](repeating: 0, count: runner.model.layout.count)
+      let width = runner.model.base.spec.hiddenSize
+      let train = try Evaluation.features(runner, parameters: still, examples: data.train)
+      let probe = LinearProbe.fit(
+        features: train, width: width, labels: data.train.map(\.label), labelCount: data.labels.count)
+      func score(_ examples: [EncodedExample]) throws -> LossSummary {
+        let features = try Evaluation.features(runner, parameters: still, examples: examples)
+        return probe.score(features, labels: examples.map(\.label))
+      }
+      var clients: [String: LossSummary] = [:]
+      for client in data.clients { clients[client.name] = try score(client.test) }
+      return (clients, try score(data.test).accuracy)
+    }
+  }
+
+  /// Each client alone, with the steps that it would take in the federation on average.
+  private func local() async throws -> ([String: LossSummary], Double?) {
+    let cohort = min(scenario.cohort.clientsPerRound, data.clients.count)
+    let steps = max(1, scenario.rounds * scenario.training.localSteps * cohort / data.clients.count)
+    let results = try await withThrowingTaskGroup(of: (String, LossSummary, LossSummary).self) { group in
+      for client in data.clients {
+        group.addTask {
+          let (own, all) = try await train(
+            client.train, steps: steps, seed: SeededGenerator.derive(scenario.seed, "local", .name(client.name)),
+            shape: .constant, tests: [client.test, data.test])
+          return (client.name, own, all)
+        }
+      }
+      var collected: [(String, LossSummary, LossSummary)] = []
+      for try await result in group {
+        collected.append(result)
+        report(.progress(name: "local", fraction: Double(collected.count) / Double(data.clients.count)))
+      }
+      return collected
+    }
+    let clients = Dictionary(uniqueKeysWithValues: results.map { ($0.0, $0.1) })
+    let global = results.map(\.2.accuracy).reduce(0, +) / Double(max(1, results.count))
+    return (clients, global)
+  }
+
+  /// LoRA on the pooled data, with a linear decay over the stated epochs.
+  private func centralised() async throws -> ([String: LossSummary], Double?) {
+    let batch = scenario.training.batchSize
+    let steps = max(1, Int((scenario.centralisedEpochs * Double(data.train.count) / Double(batch)).rounded()))
+    let tests = data.clients.map(\.test) + [data.test]
+    let results = try await trainAll(
+      data.train, steps: steps, seed: SeededGenerator.derive(scenario.seed, "centralised"), shape: .linear, tests: tests,
+      onStep: { report(.progress(name: "centralised", fraction: Double($0) / Double(steps))) })
+    let clients = Dictionary(uniqueKeysWithValues: zip(data.clients.map(\.name), results))
+    return (clients, results.last?.accuracy)
+  }
+
+  private func train(
+    _ examples: [EncodedExample], steps: Int, seed: UInt64, shape: LearningRateSchedule.Shape, tests: [[EncodedExample]]
+  ) async throws -> (LossSummary, LossSummary) {
+    let results = try await trainAll(examples, steps: steps, seed: seed, shape: shape, tests: tests, onStep: { _ in })
+    return (results[0], results[1])
+  }
+
+  private func trainAll(
+    _ examples: [EncodedExample], steps: Int, seed: UInt64, shape: LearningRateSchedule.Shape,
+    tests: [[EncodedExample]], onStep: @escaping @Sendable (Int) -> Void
+  ) async throws -> [LossSummary] {
+    let terms = try adapterAndHead()
+    let section = scenario.training
+    let rule: OptimizerRule =
+      section.optimizer == "sgd"
+      ? .sgd(momentum: Float(section.momentum), weightDecay: Float(section.weightDecay))
+      : .adamW(beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: Float(section.weightDecay))
+    let options = TrainingOptions(
+      batchSize: section.batchSize, optimizer: rule, learningRate: section.learningRate,
+      headLearningRate: section.headLearningRate > 0 ? section.headLearningRate : section.learningRate,
+      schedule: LearningRateSchedule(shape: shape, totalSteps: steps),
+      maxGradientNorm: section.maxGradientNorm > 0 ? section.maxGradientNorm : nil)
+    let start = scenario.seed
+    return try await slots.withRunner(adapter: terms.adapter, head: terms.head) { runner in
+      var parameters = try AdapterInitialisation.parameters(of: runner.model, seed: start)
+      let training = LocalTraining(options: options, trained: .all, seed: seed)
+      _ = try training.run(
+        runner, parameters: &parameters, examples: examples, steps: steps, firstStep: 0,
+        afterStep: { step, _ in onStep(step) })
+      return try tests.map { try Evaluation.run(runner, parameters: parameters, examples: $0) }
+    }
+  }
+
+  private func adapterAndHead() throws -> (adapter: LoRAConfiguration, head: ClassificationHead) {
+    let section = scenario.adapter
+    let adapter = try LoRAConfiguration(
+      rank: section.rank, alpha: section.alpha, dropout: section.dropout,
+      scaling: section.scaling == "rslora" ? .rslora : .lora, targets: .suffixes(section.targetModules))
+    return (adapter, ClassificationHead(labelCount: data.labels.count, pooling: scenario.model.pooling))
+  }
+}
+
+extension Duration {
+  /// This span in seconds.
+  var seconds: Double { Double(components.seconds) + Double(components.attoseconds) * 1e-18 }
+}

@@ -1,0 +1,53 @@
+import FedLoRAEngine
+
+/// One line of a simulation's final table: a strategy or a baseline.
+public struct ResultRow: Codable, Sendable, Equatable {
+  /// Name of the strategy or baseline.
+  public var name: String
+  /// Whether it is a reference point rather than a federation.
+  public var isBaseline: Bool
+  /// Mean over clients of the accuracy on the client's own label mix, in [0, 1].
+  public var meanClientAccuracy: Double?
+  /// The worst client's.
+  public var worstClientAccuracy: Double?
+  /// Accuracy on the pooled held-out set: of the global model, or the mean over the clients' models where each has
+  /// its own.
+  public var globalAccuracy: Double?
+  /// Bytes that the clients sent, frames included.
+  public var bytesUp: Int
+  /// Bytes that the clients received, frames included.
+  public var bytesDown: Int
+  /// Wall-clock seconds.
+  public var seconds: Double
+  /// Accuracy of every client on its own held-out examples, by name.
+  public var clientAccuracies: [String: Double]
+
+  enum CodingKeys: String, CodingKey {
+    case name
+    case isBaseline = "is_baseline"
+    case meanClientAccuracy = "mean_client_accuracy"
+    case worstClientAccuracy = "worst_client_accuracy"
+    case globalAccuracy = "global_accuracy"
+    case bytesUp = "bytes_up"
+    case bytesDown = "bytes_down"
+    case seconds
+    case clientAccuracies = "client_accuracies"
+  }
+
+  /// Summarises the clients' own accuracies; clients without a held-out example count nowhere.
+  init(
+    name: String, isBaseline: Bool, clients: [String: LossSummary], globalAccuracy: Double?, bytesUp: Int = 0,
+    bytesDown: Int = 0, seconds: Double
+  ) {
+    self.name = name
+    self.isBaseline = isBaseline
+    clientAccuracies = clients.filter { $0.value.count > 0 }.mapValues(\.accuracy)
+    let values = clientAccuracies.sorted { $0.key < $1.key }.map(\.value)
+    meanClientAccuracy = values.isEmpty ? nil : values.reduce(0, +) / Double(values.count)
+    worstClientAccuracy = values.min()
+    self.globalAccuracy = globalAccuracy
+    self.bytesUp = bytesUp
+    self.bytesDown = bytesDown
+    self.seconds = seconds
+  }
+}

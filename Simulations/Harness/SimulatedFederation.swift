@@ -1,0 +1,120 @@
+import FedLoRACheckpoint
+import FedLoRAClient
+import FedLoRAConfiguration
+import FedLoRACoordinator
+import FedLoRAEngine
+import FedLoRAFederation
+import FedLoRAProtocol
+import Foundation
+import Logging
+
+/// One strategy played by a real coordinator on loopback and real clients over TLS, with a throw-away authority.
+struct SimulatedFederation: Sendable {
+  let scenario: ScenarioConfiguration
+  let data: SimulationData
+  let slots: EngineSlots
+  let name: StrategyName
+  /// Folder of this strategy's durable state and results.
+  let folder: URL
+  let logger: Logger
+  let report: @Sendable (SimulationEvent) -> Void
+
+  func run() async throws -> ResultRow {
+    let start = ContinuousClock.now
+    report(.started(name: name.rawValue, rounds: scenario.rounds))
+    let definition = try definition()
+    let authority = try CertificateAuthority()
+    let (name, report) = (name, report)
+    let server = try await CoordinatorServer.start(
+      manifest: definition.manifest, initialState: definition.initialState,
+      directory: folder.appendingPathComponent("coordinator"), identity: try authority.issueCoordinator(),
+      host: "127.0.0.1", port: 0, logger: logger
+    ) { report(.coordinator(strategy: name.rawValue, $0)) }
+    let (result, outcomes) = try await play(server, authority)
+    guard case .completed = result.outcome else {
+      throw SimulationError.federationFailed(strategy: name.rawValue, reason: "\(result.outcome)")
+    }
+    let row = try await evaluate(definition.manifest, result, outcomes, start: start)
+    report(.finished(row))
+    return row
+  }
+
+  private func definition() throws -> RunDefinition {
+    let (strategy, adapter, training) = scenario.run(of: name)
+    var cohort = scenario.cohort
+    cohort.minClients = min(cohort.minClients, data.clients.count)
+    cohort.clientsPerRound = min(cohort.clientsPerRound, data.clients.count)
+    cohort.quorum = min(cohort.quorum, cohort.clientsPerRound)
+    var model = scenario.model
+    model.maxLength = min(model.maxLength, data.base.spec.maximumPositions)
+    return try RunDefinition(
+      name: "\(scenario.name)-\(name.rawValue)", seed: scenario.seed, rounds: scenario.rounds, labels: data.labels,
+      base: data.base, model: model, strategy: strategy, adapter: adapter, training: training, cohort: cohort)
+  }
+
+  private func play(
+    _ server: CoordinatorServer, _ authority: CertificateAuthority
+  ) async throws -> (CoordinatorResult, [String: ClientOutcome]) {
+    try await withThrowingTaskGroup(of: (String, ClientOutcome)?.self) { group in
+      let result = Task { try await server.run() }
+      for client in data.clients {
+        let identity = try authority.issueParticipant(try ParticipantName(client.name))
+        let trainer = EngineTrainer(
+          slots: slots, examples: client.train, labels: data.labels,
+          maxLength: min(scenario.model.maxLength, data.base.spec.maximumPositions))
+        let federated = FederatedClient(
+          identity: identity, host: "127.0.0.1", port: server.port,
+          stateDirectory: folder.appendingPathComponent("clients/\(client.name)"), trainer: trainer, logger: logger)
+        group.addTask { (client.name, try await federated.run()) }
+      }
+      return try await withTaskCancellationHandler {
+        var outcomes: [String: ClientOutcome] = [:]
+        do {
+          for try await case (let name, let outcome)? in group { outcomes[name] = outcome }
+        } catch {
+          await server.stop(reason: "a client failed: \(error)")
+          _ = try? await result.value
+          throw error
+        }
+        return (try await result.value, outcomes)
+      } onCancel: {
+        result.cancel()
+      }
+    }
+  }
+
+  private func evaluate(
+    _ manifest: WireRunManifest, _ result: CoordinatorResult, _ outcomes: [String: ClientOutcome],
+    start: ContinuousClock.Instant
+  ) async throws -> ResultRow {
+    let terms = try RunTerms(manifest)
+    let isPersonal = data.labels.count > 0 && (try hasPersonalTensors(terms))
+    var clients: [String: LossSummary] = [:]
+    var global: [Double] = []
+    let adapters = folder.appendingPathComponent("adapters")
+    for (index, client) in data.clients.enumerated() {
+      guard let outcome = outcomes[client.name] else { continue }
+      let trainer = EngineTrainer(
+        slots: slots, examples: client.train, labels: data.labels, maxLength: terms.maxLength)
+      let assignment = RoundAssignment(
+        manifest: manifest, round: scenario.rounds, clientName: client.name, state: result.finalState,
+        personal: outcome.personal)
+      clients[client.name] = try await trainer.evaluate(assignment, on: client.test)
+      if isPersonal || index == 0 { global.append(try await trainer.evaluate(assignment, on: data.test).accuracy) }
+      if isPersonal || index == 0 {
+        let adapter = PEFTAdapterFolder(
+          configuration: terms.adapter.peft(baseModel: scenario.model.path), tensors: try trainer.adapter(assignment))
+        try adapter.write(to: adapters.appendingPathComponent(isPersonal ? client.name : "global"))
+      }
+    }
+    return ResultRow(
+      name: name.rawValue, isBaseline: false, clients: clients,
+      globalAccuracy: global.isEmpty ? nil : global.reduce(0, +) / Double(global.count),
+      bytesUp: result.traffic.received, bytesDown: result.traffic.sent, seconds: (ContinuousClock.now - start).seconds)
+  }
+
+  private func hasPersonalTensors(_ terms: RunTerms) throws -> Bool {
+    let model = try AdaptedModel(base: data.base, adapter: terms.adapter, head: terms.head)
+    return model.layout.entries.contains { terms.strategy.role(of: $0.name) == .personal }
+  }
+}
