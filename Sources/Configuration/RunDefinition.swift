@@ -65,6 +65,19 @@ public struct RunDefinition: Sendable {
     self.manifest = manifest
   }
 
+  /// The run that a run file describes.
+  public init(_ configuration: RunConfiguration, base: FrozenModel) throws {
+    guard configuration.labels.count >= 2 else {
+      throw ConfigurationError(
+        source: "configuration", key: "labels",
+        reason: "names \(configuration.labels.count) classes; list at least two, in the order of the clients' data")
+    }
+    try self.init(
+      name: configuration.name, seed: configuration.seed, rounds: configuration.rounds, labels: configuration.labels,
+      base: base, model: configuration.model, strategy: configuration.strategy, adapter: configuration.adapter,
+      training: configuration.training, cohort: configuration.cohort)
+  }
+
   private static func fill(_ target: inout WireTrainingSpec, from training: TrainingSection) throws {
     guard ["adamw", "sgd"].contains(training.optimizer) else {
       throw ConfigurationError(

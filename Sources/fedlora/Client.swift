@@ -1,0 +1,144 @@
+import ArgumentParser
+import FedLoRACheckpoint
+import FedLoRAClient
+import FedLoRAEngine
+import FedLoRAProtocol
+import Foundation
+import Logging
+
+/// `fedlora client`.
+struct Client: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Join a run and train on your own data, which stays here.",
+    discussion: """
+      The client dials out and needs no open port. What is personal (under FedSA-LoRA: B and the head) stays in the state
+      folder; kill the client at any time and start it again with the same command.
+
+        fedlora client --server 10.0.0.5:7443 --identity clinic-a --model minilm --data mine.jsonl --labels neg,pos
+      """)
+
+  @Option(help: "The coordinator's address, HOST:PORT.")
+  var server: String
+  @Option(help: "Folder with this client's key and certificates, as 'fedlora ca issue' makes it.")
+  var identity: String
+  @Option(help: "Base model: the Hugging Face folder that the run names by its fingerprint.")
+  var model: String
+  @Option(help: "Training examples: JSONL, CSV or TSV.")
+  var data: String
+  @Option(help: "Held-out examples, evaluated with the final adapter.")
+  var test: String?
+  @Option(help: "Class names in the run's order, separated by commas; without it those of the data, sorted.")
+  var labels: String?
+  @Option(help: "Column of the text; the usual names are found without it.")
+  var text: String?
+  @Option(help: "Column of the second text of a pair.")
+  var textPair: String?
+  @Option(help: "Column of the class.")
+  var label: String?
+  @Option(help: "Longest sequence in tokens; must be the run's model.max_length.")
+  var maxLength = 128
+  @Option(help: "Folder of this client's durable state.")
+  var state = "fedlora-client"
+  @Option(help: "Folder for the final adapter (PEFT); without it STATE/adapter.")
+  var adapter: String?
+  @Option(help: "Compute threads.")
+  var threads = 1
+  @Flag(help: "Do not tell the coordinator the mean training loss.")
+  var hideLoss = false
+  @Flag(help: "Log every message to standard error.")
+  var verbose = false
+  @Option(help: "How to print the result: text or json.")
+  var format: OutputFormat = .text
+
+  func run() async throws {
+    let (host, port) = try address()
+    let tls = try TLSIdentity.load(from: URL(fileURLWithPath: identity))
+    let folder = URL(fileURLWithPath: model)
+    let base = try FrozenModel(folder: folder)
+    let tokenizer = try Tokenizer.load(from: folder)
+    let columns = DatasetColumns(text: text, pair: textPair, label: label)
+    let names = labels?.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }
+    let length = min(maxLength, base.spec.maximumPositions)
+    let own = try DatasetReader.read(URL(fileURLWithPath: data), columns: columns, labels: names)
+    let examples = try TokenizedDataset(own, tokenizer: tokenizer, maxLength: length).examples
+    let held = try test.map {
+      try TokenizedDataset(
+        DatasetReader.read(URL(fileURLWithPath: $0), columns: columns, labels: own.labels), tokenizer: tokenizer,
+        maxLength: length
+      ).examples
+    }
+    let slots = EngineSlots(base: base, count: 1, threadsPerSlot: threads)
+    let trainer = EngineTrainer(
+      slots: slots, examples: examples, labels: own.labels, maxLength: length, sharesLoss: !hideLoss)
+    let stateFolder = URL(fileURLWithPath: state)
+    let client = FederatedClient(
+      identity: tls, host: host, port: port, stateDirectory: stateFolder, trainer: trainer,
+      logger: .command("fedlora.client", verbose: verbose)
+    ) { Client.show($0) }
+    let outcome = try await Interrupt.cancelling(notice: "stopping; run the same command again to rejoin") {
+      try await client.run()
+    }
+    try await finish(outcome, trainer, held)
+  }
+
+  private func address() throws -> (host: String, port: Int) {
+    guard let colon = server.lastIndex(of: ":"), let port = Int(server[server.index(after: colon)...]),
+      (1...65535).contains(port), colon > server.startIndex
+    else { throw ValidationError("--server is '\(server)', expected HOST:PORT such as 10.0.0.5:7443") }
+    return (String(server[..<colon]).trimmingCharacters(in: CharacterSet(charactersIn: "[]")), port)
+  }
+
+  private static func show(_ event: ClientEvent) {
+    switch event {
+    case .connected(let address): Output.note("connected to \(address)")
+    case .disconnected(let reason, let delay):
+      Output.note(String(format: "connection lost: %@; trying again in %.1f s", reason, delay.inSeconds))
+    case .accepted(let run): Output.note("joined run '\(run)'")
+    case .roundStarted(let round): Output.note("round \(round): training")
+    case .trained(let round, let metrics):
+      let loss = metrics["loss"].map { String(format: ", loss %.4f", $0) } ?? ""
+      Output.note("round \(round): trained\(loss)")
+    case .acknowledged(let round, let status, let reason):
+      Output.note("round \(round): update \(status)\(reason.isEmpty ? "" : ": \(reason)")")
+    case .waiting(let reason): Output.note("waiting: \(reason)")
+    case .finished: break
+    }
+  }
+
+  private func finish(_ outcome: ClientOutcome, _ trainer: EngineTrainer, _ held: [EncodedExample]?) async throws {
+    switch outcome.ending {
+    case .completed: break
+    case .failed(let reason): throw CommandFailure(status: .runFailed, description: "the run failed: \(reason)")
+    case .stopped(let reason): throw CommandFailure(status: .runFailed, description: "the run was stopped: \(reason)")
+    case .declined(let code, let reason):
+      throw CommandFailure(status: .unavailable, description: "this client does not take part: \(reason) (\(code))")
+    }
+    guard let manifest = outcome.manifest, let state = outcome.finalState else {
+      throw CommandFailure(status: .failed, description: "the run completed without a final state")
+    }
+    let assignment = RoundAssignment(
+      manifest: manifest, round: Int(manifest.rounds), clientName: "", state: state, personal: outcome.personal)
+    let folder = URL(fileURLWithPath: adapter ?? (self.state + "/adapter"))
+    let terms = try RunTerms(manifest)
+    try PEFTAdapterFolder(
+      configuration: terms.adapter.peft(baseModel: model), tensors: try trainer.adapter(assignment)
+    ).write(to: folder)
+    struct Summary: Encodable {
+      let run: String
+      let rounds_trained: Int
+      let bytes_sent: Int
+      let bytes_received: Int
+      let adapter: String
+      let accuracy: Double?
+    }
+    let accuracy: Double? =
+      if let held { try await trainer.evaluate(assignment, on: held).accuracy } else { nil }
+    let summary = Summary(
+      run: manifest.runID, rounds_trained: outcome.roundsTrained, bytes_sent: outcome.traffic.sent,
+      bytes_received: outcome.traffic.received, adapter: folder.path, accuracy: accuracy)
+    if format == .json { return try Output.printJSON(summary) }
+    let held = accuracy.map { String(format: "; accuracy on held-out data %.1f %%", 100 * $0) } ?? ""
+    Output.write(
+      "run '\(summary.run)' completed; trained \(summary.rounds_trained) rounds\(held); adapter (PEFT): \(folder.path)")
+  }
+}

@@ -1,0 +1,45 @@
+import ArgumentParser
+import Foundation
+
+/// The command line. One file a verb; here only the list of them and the way out.
+@main struct FedLoRA: AsyncParsableCommand {
+  static let version = "0.1.0"
+
+  static let configuration = CommandConfiguration(
+    commandName: "fedlora",
+    abstract: "Fine-tune one transformer together, on data that stays where it is.",
+    discussion: """
+      Try it:   fedlora simulate
+      For real: fedlora ca init my-ca            certificates for a coordinator and its clients
+                fedlora ca issue clinic-a --ca my-ca
+                fedlora coordinator run.yaml     serves a run
+                fedlora client --server HOST:PORT --identity my-ca/participants/clinic-a --model DIR --data mine.jsonl
+
+      Standard output is data, standard error is progress. Exit codes: 0 done, 1 failed, 64 wrong usage, 65 bad data or
+      configuration, 69 the other side could not be reached or refused, 75 the run failed or was stopped, 130 interrupted.
+      """,
+    version: version,
+    subcommands: [Simulate.self, Coordinator.self, Client.self, CA.self])
+
+  static func main() async {
+    let arguments = Array(CommandLine.arguments.dropFirst())
+    let wantsJSON = zip(arguments, arguments.dropFirst()).contains { $0 == "--format" && $1 == "json" }
+      || arguments.contains("--format=json")
+    do {
+      var command = try parseAsRoot(arguments)
+      if var asynchronous = command as? any AsyncParsableCommand {
+        try await asynchronous.run()
+      } else {
+        try command.run()
+      }
+    } catch {
+      let status = ExitStatus(error)
+      if status == .usage || error is CleanExit || ExitStatus.isHelp(error) { exit(withError: error) }
+      if wantsJSON {
+        Output.printFailure(status: status, message: Output.message(for: error))
+      }
+      Output.note("fedlora: \(Output.message(for: error))")
+      Foundation.exit(status.rawValue)
+    }
+  }
+}

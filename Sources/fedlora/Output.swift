@@ -1,0 +1,106 @@
+import ArgumentParser
+import FedLoRACheckpoint
+import FedLoRAConfiguration
+import FedLoRAEngine
+import FedLoRAFederation
+import FedLoRAProtocol
+import FedLoRASimulation
+import Foundation
+
+/// How data are printed.
+enum OutputFormat: String, ExpressibleByArgument, CaseIterable {
+  case text
+  case json
+}
+
+/// The documented exit codes.
+enum ExitStatus: Int32 {
+  case done = 0
+  case failed = 1
+  case usage = 64
+  case badData = 65
+  case unavailable = 69
+  case runFailed = 75
+  case interrupted = 130
+
+  init(_ error: any Error) {
+    switch error {
+    case let error as CommandFailure: self = error.status
+    case is CancellationError: self = .interrupted
+    case is ConfigurationError, is ModelError, is SafetensorsError, is PEFTError, is TokenizerError, is DatasetError,
+      is PartitionError, is StrategyError, is SimulationError, is IdentityError:
+      self = .badData
+    case is TransportError: self = .unavailable
+    case is ValidationError: self = .usage
+    default: self = FedLoRA.exitCode(for: error) == .validationFailure ? .usage : .failed
+    }
+  }
+
+  /// Whether the parser only wants to print help or the version.
+  static func isHelp(_ error: any Error) -> Bool { FedLoRA.exitCode(for: error) == .success }
+
+  /// Words for the JSON envelope.
+  var word: String {
+    switch self {
+    case .done: "ok"
+    case .failed: "failed"
+    case .usage: "usage"
+    case .badData: "bad-data"
+    case .unavailable: "unavailable"
+    case .runFailed: "run-failed"
+    case .interrupted: "interrupted"
+    }
+  }
+}
+
+/// A verb's own failure with its exit status.
+struct CommandFailure: Error, CustomStringConvertible {
+  let status: ExitStatus
+  let description: String
+}
+
+/// Standard output is data, standard error is for people.
+enum Output {
+  static let isTerminal = isatty(STDERR_FILENO) == 1
+
+  static func note(_ line: String) { FileHandle.standardError.write(Data((line + "\n").utf8)) }
+
+  static func write(_ text: String) { FileHandle.standardOutput.write(Data((text + "\n").utf8)) }
+
+  /// Prints `data` in the envelope `{schema_version, status, exit_code, data}`.
+  static func printJSON(_ data: some Encodable) throws {
+    struct Envelope<T: Encodable>: Encodable {
+      let schema_version = 1
+      let status = ExitStatus.done.word
+      let exit_code = ExitStatus.done.rawValue
+      let data: T
+    }
+    write(String(decoding: try encoder.encode(Envelope(data: data)), as: UTF8.self))
+  }
+
+  static func printFailure(status: ExitStatus, message: String) {
+    struct Envelope: Encodable {
+      struct Failure: Encodable { let message: String }
+      let schema_version = 1
+      let status: String
+      let exit_code: Int32
+      let error: Failure
+    }
+    let envelope = Envelope(status: status.word, exit_code: status.rawValue, error: .init(message: message))
+    if let data = try? encoder.encode(envelope) { write(String(decoding: data, as: UTF8.self)) }
+  }
+
+  static func message(for error: any Error) -> String {
+    switch error {
+    case is CancellationError: "interrupted"
+    case let error as any CustomStringConvertible: error.description
+    default: error.localizedDescription
+    }
+  }
+
+  private static var encoder: JSONEncoder {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+    return encoder
+  }
+}
