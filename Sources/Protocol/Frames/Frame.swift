@@ -40,7 +40,7 @@ public enum Frame {
 
   /// The complete frame of a Chunk, written by hand because this is where all the bytes of a run pass:
   /// one copy from the tensor to the buffer. Field numbers are those of `Envelope.chunk` and `Chunk`.
-  static func encodeChunk(offset: Int, data: UnsafeRawBufferPointer) -> ByteBuffer {
+  package static func encodeChunk(offset: Int, data: UnsafeRawBufferPointer) -> ByteBuffer {
     let offsetLength = offset == 0 ? 0 : 1 + varintLength(offset)
     let chunkLength = offsetLength + 1 + varintLength(data.count) + data.count
     let bodyLength = 1 + varintLength(chunkLength) + chunkLength

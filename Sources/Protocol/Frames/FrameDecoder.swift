@@ -5,6 +5,7 @@ import NIOCore
 /// The length is judged as soon as its four bytes are there: a frame of length zero or beyond the limit is refused
 /// before any of its body is kept. After an error the handler that drives a decoder drops all further bytes.
 public final class FrameDecoder: ByteToMessageDecoder {
+  /// One complete message.
   public typealias InboundOut = WireEnvelope
 
   private let maximumLength: Int
@@ -62,6 +63,7 @@ public final class FrameDecoder: ByteToMessageDecoder {
 /// Writes Envelopes as frames. The transport encodes its frames before they reach the pipeline, where an error still
 /// has a caller; this handler serves pipelines that write Envelopes themselves, such as those of the tests.
 public final class FrameEncoder: MessageToByteEncoder {
+  /// One message.
   public typealias OutboundIn = WireEnvelope
 
   private let maximumLength: Int

@@ -22,6 +22,7 @@ public enum FrameError: Error, Equatable, CustomStringConvertible {
     }
   }
 
+  /// A sentence with the details.
   public var description: String {
     switch self {
     case .empty: "a frame of length 0; a frame holds at least one byte"

@@ -19,6 +19,7 @@ public enum IdentityError: Error, Equatable, Sendable, CustomStringConvertible {
   /// The library for certificates or TLS refuses.
   case certificate(reason: String)
 
+  /// A sentence with the details.
   public var description: String {
     switch self {
     case .invalidName(let name):

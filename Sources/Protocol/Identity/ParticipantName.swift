@@ -33,6 +33,7 @@ public struct ParticipantName: Hashable, Sendable, Codable, Comparable, CustomSt
     try container.encode(rawValue)
   }
 
+  /// The name as it is written in messages.
   public var description: String { rawValue }
 
   /// By bytes.
@@ -51,6 +52,7 @@ public enum PeerIdentity: Hashable, Sendable, CustomStringConvertible {
   /// The client's name.
   public var participant: ParticipantName? { if case .participant(let name) = self { name } else { nil } }
 
+  /// The name as it is written in messages.
   public var description: String {
     switch self {
     case .coordinator: "the coordinator"

@@ -45,7 +45,7 @@ public struct TLSIdentity: Sendable, CustomStringConvertible {
   public var authorityPEM: String { get throws { try describingErrors { try authority.serializeAsPEM().pemString } } }
 
   /// TLS 1.3 only, showing this certificate. The peer's is judged by `PeerVerifier`, not by the TLS library.
-  func configuration(isServer: Bool) throws(IdentityError) -> TLSConfiguration {
+  package func configuration(isServer: Bool) throws(IdentityError) -> TLSConfiguration {
     try describingErrors {
       let chain = [NIOSSLCertificateSource.certificate(try certificate.forTLS)]
       let source = NIOSSLPrivateKeySource.privateKey(

@@ -13,6 +13,7 @@ public struct ReasonCode: RawRepresentable, Hashable, Sendable, Codable, Express
   /// A code written in the program.
   public init(stringLiteral value: StaticString) { rawValue = value.description }
 
+  /// The word itself.
   public var description: String { rawValue }
 }
 

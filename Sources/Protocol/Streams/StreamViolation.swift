@@ -11,5 +11,6 @@ public struct StreamViolation: Error, Equatable, Sendable, CustomStringConvertib
     self.text = text
   }
 
+  /// A sentence with the details.
   public var description: String { "\(code): \(text)" }
 }

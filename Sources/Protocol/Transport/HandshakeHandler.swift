@@ -54,10 +54,11 @@ final class HandshakeHandler: ChannelInboundHandler, RemovableChannelHandler {
 
   func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
     if case .some(.handshakeCompleted) = event as? TLSUserEvent {
-      settle(
-        verdict.result
-          ?? .failure(CertificateRefusal(code: .noCertificate, text: "it shows no certificate"))
-      )
+      // A resumed session would come without a certificate to judge; none is accepted.
+      let result =
+        verdict.result ?? .failure(CertificateRefusal(code: .noCertificate, text: "it shows no certificate"))
+      settle(result)
+      if case .failure = result { return context.close(promise: nil) }
     }
     context.fireUserInboundEventTriggered(event)
   }

@@ -5,7 +5,7 @@ import FedLoRACheckpoint
 ///
 /// Messages that declare no stream may come between chunks and are passed on at once. Once a stream was refused, chunks
 /// are thrown away until the next stream begins.
-struct InboundReader: Sendable {
+package struct InboundReader: Sendable {
   private enum Stage: Sendable {
     case idle
     case receiving
@@ -20,14 +20,14 @@ struct InboundReader: Sendable {
   // Beside the stage rather than inside it, so that a chunk changes it in place.
   private var receiver: StreamReceiver?
 
-  init(maximumStreamLength: Int) { self.maximumStreamLength = maximumStreamLength }
+  package init(maximumStreamLength: Int) { self.maximumStreamLength = maximumStreamLength }
 
   /// Whether a stream is being received.
   var isReceiving: Bool { receiver != nil }
 
   /// The stream that `envelope` declares.
   /// - Throws: `TransportError.violation` where the stream before it is not complete.
-  func declaration(of envelope: WireEnvelope) throws(TransportError) -> WireTensorStream? {
+  package func declaration(of envelope: WireEnvelope) throws(TransportError) -> WireTensorStream? {
     guard case .declared(let stream) = envelope.streamDeclaration else { return nil }
     guard receiver == nil else {
       throw .violation(
@@ -41,7 +41,7 @@ struct InboundReader: Sendable {
   /// Begins to receive.
   /// - Returns: the message where it is settled already: the declaration is refused, or holds no bytes.
   /// - Throws: `TransportError.violation` where that is the consequence.
-  mutating func begin(
+  package mutating func begin(
     _ envelope: WireEnvelope,
     stream: WireTensorStream,
     expectation: StreamExpectation
@@ -72,7 +72,7 @@ struct InboundReader: Sendable {
   /// Takes a chunk.
   /// - Returns: the message that it settles.
   /// - Throws: `TransportError.violation`.
-  mutating func append(_ chunk: WireChunk) throws(TransportError) -> Inbound? {
+  package mutating func append(_ chunk: WireChunk) throws(TransportError) -> Inbound? {
     switch stage {
     case .idle: throw .violation(code: .unexpectedChunk, text: "a Chunk came while no stream was open")
     case .discarding(let rest):

@@ -5,9 +5,9 @@ import NIOCore
 /// A side that has sent nothing for `interval` sends a Ping, so that the other side hears it even while it reads
 /// nothing itself; a side that has heard nothing for `interval` asks with a Ping. A peer is judged only while this side
 /// reads: what waits unread in the socket may be its answer.
-struct KeepAlive {
+package struct KeepAlive {
   /// What has to be done now.
-  enum Action: Equatable {
+  package enum Action: Equatable {
     case wait(until: NIODeadline)
     case ping
     case giveUp
@@ -21,7 +21,7 @@ struct KeepAlive {
   private var lastPing: NIODeadline
   private var readingSince: NIODeadline?
 
-  init(interval: TimeAmount, timeout: TimeAmount, now: NIODeadline) {
+  package init(interval: TimeAmount, timeout: TimeAmount, now: NIODeadline) {
     self.interval = interval
     self.timeout = timeout
     lastSent = now
@@ -30,13 +30,13 @@ struct KeepAlive {
     readingSince = now
   }
 
-  mutating func sent(at now: NIODeadline) { lastSent = now }
-  mutating func received(at now: NIODeadline) { lastReceived = now }
-  mutating func pausedReading() { readingSince = nil }
-  mutating func resumedReading(at now: NIODeadline) { if readingSince == nil { readingSince = now } }
+  package mutating func sent(at now: NIODeadline) { lastSent = now }
+  package mutating func received(at now: NIODeadline) { lastReceived = now }
+  package mutating func pausedReading() { readingSince = nil }
+  package mutating func resumedReading(at now: NIODeadline) { if readingSince == nil { readingSince = now } }
 
   /// Judges the peer. After `.ping` the caller sends one and asks again.
-  mutating func next(at now: NIODeadline) -> Action {
+  package mutating func next(at now: NIODeadline) -> Action {
     var deadline = NIODeadline.distantFuture
     if let readingSince {
       let end = max(lastReceived, readingSince) + timeout

@@ -112,7 +112,8 @@ public final class PeerConnection: Sendable {
 
   private func enqueue(_ frame: ByteBuffer) -> EventLoopFuture<Void> { channel.writeAndFlush(frame) }
 
-  private func write(_ frame: ByteBuffer) async throws {
+  /// Sends bytes as they are. Package access, so that tests can send what no correct peer does.
+  package func write(_ frame: ByteBuffer) async throws {
     do {
       try await enqueue(frame).get()
     } catch {

@@ -38,6 +38,11 @@ public final class PeerServer: Sendable {
     self.registry = registry
   }
 
+  deinit {
+    listener.close(promise: nil)
+    registry.closeAll()
+  }
+
   /// Listens on `host`:`port`; connections are served once `run` is called.
   /// - Parameters:
   ///   - port: 0 takes a free one.

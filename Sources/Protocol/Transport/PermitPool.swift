@@ -1,7 +1,7 @@
 import Synchronization
 
 /// A number of permits that tasks take and give back, first come, first served.
-final class PermitPool: Sendable {
+package final class PermitPool: Sendable {
   private struct Waiter {
     let id: UInt64
     let permits: Int
@@ -16,7 +16,7 @@ final class PermitPool: Sendable {
   private let capacity: Int
   private let state: Mutex<State>
 
-  init(capacity: Int) {
+  package init(capacity: Int) {
     self.capacity = max(capacity, 1)
     state = Mutex(State(available: max(capacity, 1)))
   }
@@ -24,7 +24,7 @@ final class PermitPool: Sendable {
   /// Waits until `permits` are free. More than there are counts as all of them.
   /// - Returns: what gives them back when it is let go of.
   /// - Throws: `CancellationError`.
-  func acquire(_ permits: Int) async throws -> Reservation {
+  package func acquire(_ permits: Int) async throws -> Reservation {
     let permits = min(max(permits, 0), capacity)
     let id = state.withLock { state in
       state.nextID += 1
@@ -80,7 +80,7 @@ final class PermitPool: Sendable {
   }
 
   /// Permits held; they go back when the last reference goes.
-  final class Reservation: Sendable {
+  package final class Reservation: Sendable {
     private let pool: PermitPool
     private let permits: Int
 

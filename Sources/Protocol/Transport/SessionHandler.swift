@@ -294,13 +294,7 @@ final class SessionHandler: ChannelDuplexHandler {
         send(WireEnvelope(.ping(.with { $0.nonce = nonce })), context: context)
       case .giveUp:
         let timeout = configuration.peerTimeout.components
-        fail(
-          with: .unresponsive(seconds: Double(timeout.seconds) + Double(timeout.attoseconds) / 1e18)
-        )
-        // Nobody would answer a TLS farewell, so the socket goes at once.
-        wakeReceiver()
-        context.channel.close(mode: .all, promise: nil)
-        return
+        return refuse(.unresponsive(seconds: Double(timeout.seconds) + Double(timeout.attoseconds) / 1e18))
       case .wait(let deadline):
         let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
         keepAliveTask = context.eventLoop.scheduleTask(deadline: deadline) { bound.value.tick() }

@@ -21,6 +21,7 @@ public enum TransportError: Error, Equatable, Sendable, CustomStringConvertible 
   /// The program asks for something that the protocol does not have.
   case misuse(String)
 
+  /// A sentence with the details.
   public var description: String {
     switch self {
     case .cannotConnect(let address, let reason): "cannot connect to \(address): \(reason)"
