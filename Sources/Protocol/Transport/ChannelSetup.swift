@@ -1,0 +1,88 @@
+import NIOCore
+import NIOSSL
+
+/// A channel whose pipeline is complete and whose TLS handshake has begun.
+struct PreparedChannel: Sendable {
+  let channel: any Channel
+  let session: NIOLoopBound<SessionHandler>
+  let counter: TrafficCounter
+  /// Who the peer is, or a `CertificateRefusal`.
+  let peer: EventLoopFuture<PeerIdentity>
+
+  /// Builds the pipeline of either side; on the channel's event loop.
+  /// - Parameter greeting: client: completed by the coordinator's first frame.
+  static func install(
+    on channel: any Channel,
+    context: NIOSSLContext,
+    identity: TLSIdentity,
+    isServer: Bool,
+    configuration: TransportConfiguration,
+    greeting: EventLoopPromise<Void>?
+  ) throws -> PreparedChannel {
+    let verifier = PeerVerifier(role: isServer ? .participant : .coordinator, authority: identity.authority)
+    let verdict = HandshakeVerdict()
+    let outcome = channel.eventLoop.makePromise(of: PeerIdentity.self)
+    let counter = TrafficCounter()
+    let session = SessionHandler(configuration: configuration, traffic: counter, greeting: greeting)
+    let verify: NIOSSLCustomVerificationCallback = { chain, promise in
+      // The one task that nobody awaits: it does a bounded computation, and the handshake waits for its promise.
+      promise.completeWithTask {
+        do {
+          verdict.set(.success(try await verifier.verify(chain)))
+          return .certificateVerified
+        } catch {
+          verdict.set(
+            .failure(
+              error as? CertificateRefusal
+                ?? CertificateRefusal(code: .invalidCertificate, text: "its certificate cannot be judged: \(error)")
+            )
+          )
+          return .failed
+        }
+      }
+    }
+    let tls: NIOSSLHandler =
+      isServer
+      ? NIOSSLServerHandler(context: context, customVerificationCallback: verify)
+      : try NIOSSLClientHandler(
+        context: context,
+        serverHostname: CertificateAuthority.coordinatorHostname,
+        customVerificationCallback: verify
+      )
+    try channel.pipeline.syncOperations.addHandlers([
+      tls,
+      HandshakeHandler(
+        verdict: verdict,
+        own: identity,
+        timeout: configuration.handshakeTimeout,
+        outcome: outcome
+      ),
+      ByteToMessageHandler(
+        FrameDecoder(maximumLength: configuration.maximumFrameLength, onFrame: counter.addReceived)
+      ),
+      session,
+    ])
+    return PreparedChannel(
+      channel: channel,
+      session: NIOLoopBound(session, eventLoop: channel.eventLoop),
+      counter: counter,
+      peer: outcome.futureResult
+    )
+  }
+
+  /// The connection of a peer that was accepted.
+  func connection(
+    to peer: PeerIdentity,
+    configuration: TransportConfiguration,
+    streamBudget: PermitPool? = nil
+  ) -> PeerConnection {
+    PeerConnection(
+      channel: channel,
+      session: session,
+      peer: peer,
+      counter: counter,
+      configuration: configuration,
+      streamBudget: streamBudget
+    )
+  }
+}

@@ -1,0 +1,26 @@
+import Synchronization
+
+/// Bytes of complete frames, headers included; TLS and TCP come on top.
+public struct Traffic: Sendable, Equatable {
+  /// Bytes handed to the connection.
+  public var sent: Int
+  /// Bytes of frames taken off the connection.
+  public var received: Int
+
+  /// Both counts.
+  public init(sent: Int = 0, received: Int = 0) {
+    self.sent = sent
+    self.received = received
+  }
+}
+
+/// Counts the traffic of one connection from its event loop; read from anywhere.
+final class TrafficCounter: Sendable {
+  private let sent = Atomic<Int>(0)
+  private let received = Atomic<Int>(0)
+
+  func addSent(_ bytes: Int) { sent.add(bytes, ordering: .relaxed) }
+  func addReceived(_ bytes: Int) { received.add(bytes, ordering: .relaxed) }
+
+  var total: Traffic { Traffic(sent: sent.load(ordering: .relaxed), received: received.load(ordering: .relaxed)) }
+}

@@ -1,0 +1,27 @@
+/// The bounds of every connection. Both sides may differ in all of them.
+public struct TransportConfiguration: Sendable {
+  /// Most bytes of a frame's body that are accepted.
+  public var maximumFrameLength = Frame.defaultMaximumLength
+  /// Bytes of tensor data in one chunk that is sent, at most 1 MiB.
+  public var chunkLength = 256 << 10
+  /// Most bytes of one tensor stream, whatever is expected, and of a refused stream that is thrown away.
+  public var maximumStreamLength = 1 << 30
+  /// After this time without a frame in either direction a Ping is sent.
+  public var keepAliveInterval: Duration = .seconds(15)
+  /// After this time without a frame from the peer the connection is given up. Larger than the peer's interval.
+  public var peerTimeout: Duration = .seconds(45)
+  /// Time for the TLS handshake, counted from the TCP connection.
+  public var handshakeTimeout: Duration = .seconds(10)
+  /// Time for one incoming stream, from its declaration to its last byte.
+  public var streamTimeout: Duration = .seconds(600)
+  /// Server: most authenticated connections at a time; one more is told "too-many-connections".
+  public var maximumConnections = 4096
+  /// Server: most connections inside their handshake; one more is closed at once.
+  public var maximumPendingHandshakes = 512
+  /// Server: bytes of incoming streams that all connections together may hold. A stream that does not fit waits,
+  /// unread, until others are done; one that is larger than all of it waits until it is alone.
+  public var inboundStreamBudget = 256 << 20
+
+  /// The defaults.
+  public init() {}
+}

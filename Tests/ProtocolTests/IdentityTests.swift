@@ -1,0 +1,110 @@
+import FedLoRAProtocol
+import Foundation
+import Testing
+
+@Suite("Identities")
+struct IdentityTests {
+  private func withFolder(_ body: (URL) throws -> Void) throws {
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString)
+    defer { try? FileManager.default.removeItem(at: folder) }
+    try body(folder)
+  }
+
+  private func mode(_ url: URL) throws -> Int? {
+    try FileManager.default.attributesOfItem(atPath: url.path)[.posixPermissions] as? Int
+  }
+
+  @Test(
+    "have names that are safe everywhere",
+    arguments: ["a", "site-1", "A.b_c-9", "-x", String(repeating: "n", count: 64)]
+  )
+  func goodNames(name: String) throws {
+    #expect(try ParticipantName(name).rawValue == name)
+  }
+
+  @Test(
+    "refuse other names",
+    arguments: ["", ".", ".hidden", "a/b", "a b", "ä", "a\n", "a\0", "../x", String(repeating: "n", count: 65)]
+  )
+  func badNames(name: String) {
+    #expect(throws: IdentityError.invalidName(name)) { try ParticipantName(name) }
+  }
+
+  @Test("are made, issued and read back, with keys for their owner only")
+  func folders() throws {
+    try withFolder { folder in
+      let made = try CertificateAuthority.create(in: folder)
+      let authority = try CertificateAuthority.load(from: folder)
+      #expect(authority.fingerprint == made.fingerprint && authority.fingerprint.count == 64)
+      #expect(try TLSIdentity.load(from: folder.appendingPathComponent("coordinator")).identity == .coordinator)
+      let name = try ParticipantName("site-1")
+      let place = CertificateAuthority.participantFolder(name, in: folder)
+      try authority.issueParticipant(name, to: place)
+      #expect(try TLSIdentity.load(from: place).participant == name)
+      #expect(try mode(folder.appendingPathComponent("ca-key.pem")) == 0o600)
+      #expect(try mode(place.appendingPathComponent("key.pem")) == 0o600)
+      #expect(try mode(place) == 0o700)
+      #expect(try mode(folder.appendingPathComponent("coordinator/key.pem")) == 0o600)
+    }
+  }
+
+  @Test("are never overwritten")
+  func overwriting() throws {
+    try withFolder { folder in
+      let authority = try CertificateAuthority.create(in: folder)
+      let key = try Data(contentsOf: folder.appendingPathComponent("ca-key.pem"))
+      #expect(throws: IdentityError.alreadyExists(path: folder.appendingPathComponent("ca-key.pem").path)) {
+        try CertificateAuthority.create(in: folder)
+      }
+      #expect(try Data(contentsOf: folder.appendingPathComponent("ca-key.pem")) == key)
+      let place = folder.appendingPathComponent("participants/site-1")
+      try authority.issueParticipant(try ParticipantName("site-1"), to: place)
+      #expect(throws: IdentityError.alreadyExists(path: place.path)) {
+        try authority.issueParticipant(try ParticipantName("site-1"), to: place)
+      }
+    }
+  }
+
+  @Test("that are damaged are named with file and reason")
+  func damaged() throws {
+    try withFolder { folder in
+      let authority = try CertificateAuthority()
+      try authority.issueParticipant(try ParticipantName("a"), to: folder)
+      let key = folder.appendingPathComponent("key.pem")
+      let certificate = folder.appendingPathComponent("certificate.pem")
+      let other = folder.appendingPathComponent("other")
+      try authority.issueParticipant(try ParticipantName("b"), to: other)
+      let good = try Data(contentsOf: key)
+
+      try Data(contentsOf: other.appendingPathComponent("key.pem")).write(to: key)
+      #expect(throws: IdentityError.keyMismatch(certificate: certificate.path, key: key.path)) {
+        try TLSIdentity.load(from: folder)
+      }
+      try Data("nonsense".utf8).write(to: key)
+      #expect {
+        try TLSIdentity.load(from: folder)
+      } throws: { error in
+        guard case .invalidFile(key.path, _)? = error as? IdentityError else { return false }
+        return true
+      }
+      try good.write(to: key)
+      try FileManager.default.removeItem(at: folder.appendingPathComponent("ca.pem"))
+      #expect {
+        try TLSIdentity.load(from: folder)
+      } throws: { error in
+        error as? IdentityError
+          == .unreadable(path: folder.appendingPathComponent("ca.pem").path, reason: "there is no such file")
+      }
+    }
+  }
+
+  @Test("have a validity that can be chosen and that is not empty")
+  func validity() throws {
+    let start = Date(timeIntervalSince1970: 1_700_000_000)
+    let period = try CertificateValidity(notBefore: start, notAfter: start.addingTimeInterval(60))
+    let identity = try CertificateAuthority().issueParticipant(try ParticipantName("a"), validity: period)
+    #expect(identity.notBefore == start && identity.notAfter == start.addingTimeInterval(60))
+    #expect(period.contains(start.addingTimeInterval(60)) && !period.contains(start.addingTimeInterval(61)))
+    #expect(throws: IdentityError.self) { try CertificateValidity(notBefore: start, notAfter: start) }
+  }
+}
