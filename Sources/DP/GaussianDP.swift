@@ -179,6 +179,7 @@ public enum PrivacyParameterError: Error, Equatable, CustomStringConvertible {
     guard delta > 0, delta < 1 else { throw outOfRange("delta", delta, "above 0 and below 1") }
   }
 
+  /// What was found, what was expected, and what to do.
   public var description: String {
     switch self {
     case .outOfRange(let name, let value, let expected): "\(name) is \(value), expected \(expected)"

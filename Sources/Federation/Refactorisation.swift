@@ -120,6 +120,7 @@ public enum RefactorisationError: Error, Equatable, CustomStringConvertible {
   /// A factor holds NaN or infinity.
   case notFinite(module: String, factor: String, index: Int)
 
+  /// What was found, what was expected, and what to do.
   public var description: String {
     switch self {
     case .shapes(let module, let a, let b):

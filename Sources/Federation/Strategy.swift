@@ -153,6 +153,7 @@ public enum StrategyError: Error, Equatable, CustomStringConvertible {
   /// A period was set for a strategy that has no re-factorisation.
   case periodWithoutRefactorisation(StrategyName, Int)
 
+  /// What was found, what was expected, and what to do.
   public var description: String {
     switch self {
     case .periodTooSmall(let period): "refactorise_every is \(period); it counts rounds and must be at least 1"

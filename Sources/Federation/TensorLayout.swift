@@ -81,6 +81,7 @@ public enum LayoutError: Error, Equatable, CustomStringConvertible {
   /// A tensor has another shape than declared; `expected` is empty where the declared shape itself is impossible.
   case shape(String, found: [Int], expected: [Int])
 
+  /// What was found, what was expected, and what to do.
   public var description: String {
     switch self {
     case .missing(let name): "tensor '\(name)' is missing"
