@@ -13,6 +13,7 @@ public enum LinearAlgebraError: Error, Equatable, CustomStringConvertible {
   /// LAPACK reported `info` ≠ 0: positive when an iteration did not converge, negative for a bad argument.
   case lapack(operation: String, routine: String, info: Int)
 
+  /// What was found, what was expected, and what to do.
   public var description: String {
     switch self {
     case .shapeMismatch(let operation, let found, let expected):

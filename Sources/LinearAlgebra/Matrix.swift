@@ -102,9 +102,9 @@ public struct Matrix: Sendable, Equatable {
   /// - Throws: `LinearAlgebraError.shapeMismatch` when the inner extents differ.
   public static func product(
     _ a: Matrix,
-    transposed transA: Bool = false,
     _ b: Matrix,
-    transposed transB: Bool = false
+    transA: Bool = false,
+    transB: Bool = false
   ) throws -> Matrix {
     BLAS.configure()
     let (m, k) = transA ? (a.columns, a.rows) : (a.rows, a.columns)

@@ -34,7 +34,7 @@ struct DecompositionTests {
   func eigen(order: Int) throws {
     var generator = SeededGenerator(seed: 5)
     let half = try randomMatrix(order, order, &generator)
-    let symmetric = try Matrix.product(half, transposed: true, half)
+    let symmetric = try Matrix.product(half, half, transA: true)
     let eigen = try SymmetricEigen(symmetric)
     #expect(
       largestDifference(naiveProduct(eigen.rowVectors, eigen.rowVectors.transposed), Matrix(identity: order)) <= 1e-13

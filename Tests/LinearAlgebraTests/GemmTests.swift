@@ -20,9 +20,9 @@ struct GemmTests {
       for transB in [false, true] {
         let product = try Matrix.product(
           transA ? a.transposed : a,
-          transposed: transA,
           transB ? b.transposed : b,
-          transposed: transB
+          transA: transA,
+          transB: transB
         )
         #expect(largestDifference(product, expected) <= 1e-13)
       }

@@ -1,0 +1,65 @@
+/// How many clients a run waits for, asks and needs, and how long a round may take.
+public struct RoundPolicy: Sendable, Equatable {
+  /// Rounds of the whole run.
+  public let rounds: Int
+  /// Clients that must be ready before round 1 starts.
+  public let minClients: Int
+  /// Clients that are asked in each round, or all that are ready where there are fewer.
+  public let clientsPerRound: Int
+  /// Updates without which a round is not committed.
+  public let quorum: Int
+  /// How long one attempt at a round stays open.
+  public let deadline: Duration
+  /// Attempts at one round before the run fails.
+  public let maxAttempts: Int
+
+  /// - Throws: `RoundPolicyError` naming the first setting that makes no sense.
+  public init(
+    rounds: Int,
+    minClients: Int,
+    clientsPerRound: Int,
+    quorum: Int,
+    deadline: Duration,
+    maxAttempts: Int = 3
+  ) throws {
+    for (name, value) in [
+      ("rounds", rounds), ("min_clients", minClients), ("clients_per_round", clientsPerRound), ("quorum", quorum),
+      ("max_attempts", maxAttempts),
+    ] where value < 1 {
+      throw RoundPolicyError.tooSmall(setting: name, value: value)
+    }
+    guard quorum <= clientsPerRound else {
+      throw RoundPolicyError.quorumUnreachable(quorum: quorum, setting: "clients_per_round", value: clientsPerRound)
+    }
+    guard quorum <= minClients else {
+      throw RoundPolicyError.quorumUnreachable(quorum: quorum, setting: "min_clients", value: minClients)
+    }
+    guard deadline > .zero else { throw RoundPolicyError.deadlineNotPositive }
+    self.rounds = rounds
+    self.minClients = minClients
+    self.clientsPerRound = clientsPerRound
+    self.quorum = quorum
+    self.deadline = deadline
+    self.maxAttempts = maxAttempts
+  }
+}
+
+/// Why a round policy was refused.
+public enum RoundPolicyError: Error, Equatable, CustomStringConvertible {
+  /// A count is below 1.
+  case tooSmall(setting: String, value: Int)
+  /// The quorum is more than the clients that there may be.
+  case quorumUnreachable(quorum: Int, setting: String, value: Int)
+  /// The deadline is zero or negative.
+  case deadlineNotPositive
+
+  /// What was found, what was expected, and what to do.
+  public var description: String {
+    switch self {
+    case .tooSmall(let setting, let value): "cohort: \(setting) is \(value), expected at least 1"
+    case .quorumUnreachable(let quorum, let setting, let value):
+      "cohort: quorum \(quorum) is above \(setting) \(value); lower the quorum or raise \(setting)"
+    case .deadlineNotPositive: "cohort: the deadline must be longer than zero"
+    }
+  }
+}

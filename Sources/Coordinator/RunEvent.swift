@@ -1,0 +1,130 @@
+/// A point on the driver's monotonic clock, counted from an origin that only the driver knows.
+public struct RunInstant: Sendable, Equatable, Comparable, Hashable {
+  /// Time since the origin.
+  public let sinceOrigin: Duration
+
+  /// A point this long after the origin.
+  public init(sinceOrigin: Duration) { self.sinceOrigin = sinceOrigin }
+
+  /// The point `duration` later.
+  public func advanced(by duration: Duration) -> RunInstant { RunInstant(sinceOrigin: sinceOrigin + duration) }
+
+  /// Earlier is less.
+  public static func < (left: RunInstant, right: RunInstant) -> Bool { left.sinceOrigin < right.sinceOrigin }
+}
+
+/// What happens to a run from outside.
+public enum RunEvent: Sendable, Equatable {
+  /// A client accepted the manifest on a new session. `pendingRound` is the round of a sealed update that it is about to
+  /// send again.
+  case clientReady(name: String, examples: Int, pendingRound: Int?)
+  /// A client's last session ended. Not to be reported where a newer session of the same name lives.
+  case clientLost(name: String)
+  /// A client does not take part in this round or, with round 0, in this run.
+  case declined(name: String, round: Int, code: String, reason: String)
+  /// An update was verified, and is durable in the store.
+  case updateReceived(name: String, round: Int, examples: Int, digest: String)
+  /// An update was found invalid.
+  case updateRefused(name: String, round: Int, code: String, reason: String)
+  /// A timer fired; round and attempt are those of `RunEffect.armTimer`.
+  case deadlinePassed(round: Int, attempt: Int)
+  /// What `RunEffect.commit` asked for is durable.
+  case roundCommitted(round: Int)
+  /// What `RunEffect.commit` asked for, or another write, failed for good.
+  case storeFailed(reason: String)
+  /// The operator stops the coordinator; the run can be resumed.
+  case stop(reason: String)
+  /// The operator ends the run for good.
+  case abort(reason: String)
+}
+
+/// What the driver is to do, in the order given.
+public enum RunEffect: Sendable, Equatable {
+  /// Make the attempt and its cohort durable; everything after it in the list waits for that.
+  case openAttempt(round: Int, attempt: Int, cohort: [String])
+  /// Send the state of the round to these clients.
+  case sendRound(to: [String], round: Int, attempt: Int, deadline: RunInstant)
+  /// Report `deadlinePassed(round, attempt)` at this time. Round 0 is the wait for clients after a restart.
+  case armTimer(round: Int, attempt: Int, at: RunInstant)
+  /// Tell a client what became of its update.
+  case ack(name: String, round: Int, status: AckOutcome, reason: String)
+  /// Keep whether a client is among those of which cohorts are drawn.
+  case roster(name: String, isReady: Bool)
+  /// Keep for the audit what became of a client in a round.
+  case record(name: String, round: Int, code: String, reason: String)
+  /// Aggregate these updates, make the next state durable and commit the round in one transaction, then report
+  /// `roundCommitted`. The contributions are in ascending order of names.
+  case commit(round: Int, contributions: [Contribution], counts: [String: Int])
+  /// Tell these clients that the round is committed.
+  case announceCommit(round: Int, to: [String], updates: Int)
+  /// The run is over, or stopped.
+  case finish(RunOutcome)
+}
+
+/// What a client is told about its update.
+public enum AckOutcome: String, Sendable, Equatable {
+  /// Durable at the coordinator, and part of the round.
+  case accepted
+  /// The same update was accepted before.
+  case duplicate
+  /// The round is closed, or was never assigned to this client.
+  case late
+  /// The update is invalid.
+  case refused
+}
+
+/// How a run ended.
+public enum RunOutcome: Sendable, Equatable {
+  /// Every round was committed.
+  case completed
+  /// It cannot go on.
+  case failed(reason: String)
+  /// It was stopped and can be resumed.
+  case stopped(reason: String)
+}
+
+/// One update that counts in a round.
+public struct Contribution: Sendable, Equatable {
+  /// The client.
+  public let name: String
+  /// The examples that the client stated.
+  public let examples: Int
+  /// The digest of the update's bytes.
+  public let digest: String
+
+  /// States who contributed what.
+  public init(name: String, examples: Int, digest: String) {
+    self.name = name
+    self.examples = examples
+    self.digest = digest
+  }
+}
+
+/// Reason codes that the run itself gives; verification and clients add their own.
+public enum ReasonCode {
+  /// The session ended while the round was open.
+  public static let lost = "lost"
+  /// A client of the open round whose session had ended is back.
+  public static let returned = "returned"
+  /// No update came before the deadline.
+  public static let deadline = "deadline"
+  /// The client declined; its own code is in the record.
+  public static let declined = "declined"
+  /// The update counts.
+  public static let accepted = "accepted"
+  /// The same update came again.
+  public static let duplicate = "duplicate"
+  /// The update is of a round that is closed.
+  public static let late = "late"
+  /// The update is of the open round, which was not given to this client.
+  public static let notAssigned = "not-assigned"
+  /// The update is of a round that has not begun.
+  public static let futureRound = "future-round"
+  /// Another update of this client and round was accepted before.
+  public static let conflict = "conflict"
+
+  /// All of the above. Every other code that is recorded says why an update was refused.
+  static let own: Set<String> = [
+    lost, returned, deadline, declined, accepted, duplicate, late, notAssigned, futureRound, conflict,
+  ]
+}

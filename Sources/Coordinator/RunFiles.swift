@@ -1,0 +1,53 @@
+import FedLoRACheckpoint
+import Foundation
+
+/// Where the files of a run lie.
+///
+///     RUN/run.sqlite
+///     RUN/lock
+///     RUN/state/round-000012.safetensors     the state after round 12; round 0 is the start
+///     RUN/updates/000012/NAME.safetensors    the updates of round 12, until it is committed
+struct RunFiles: Sendable {
+  let directory: URL
+
+  var database: URL { directory.appendingPathComponent("run.sqlite") }
+  var states: URL { directory.appendingPathComponent("state", isDirectory: true) }
+  var allUpdates: URL { directory.appendingPathComponent("updates", isDirectory: true) }
+
+  func state(afterRound round: Int) -> URL {
+    states.appendingPathComponent("round-\(RunFiles.padded(round)).safetensors")
+  }
+
+  func updates(round: Int) -> URL {
+    allUpdates.appendingPathComponent(RunFiles.padded(round), isDirectory: true)
+  }
+
+  /// Letters, digits, `-`, `_` and inner dots stay as they are; other bytes become `%XX`, so that different names have
+  /// different files and none leaves the folder.
+  func update(round: Int, name: String) throws -> URL {
+    guard (1...80).contains(name.utf8.count) else { throw RunStoreError.unusableName(name) }
+    var file = ""
+    for (index, byte) in name.utf8.enumerated() {
+      switch byte {
+      case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+        UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "_"):
+        file.unicodeScalars.append(Unicode.Scalar(byte))
+      case UInt8(ascii: ".") where index > 0: file += "."
+      default: file += "%" + (byte < 16 ? "0" : "") + String(byte, radix: 16, uppercase: true)
+      }
+    }
+    return updates(round: round).appendingPathComponent("\(file).safetensors")
+  }
+
+  /// Makes a folder and its entry in the parent durable.
+  static func makeDirectory(_ url: URL) throws {
+    if FileManager.default.fileExists(atPath: url.path) { return }
+    try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
+    try DurableFile.syncDirectory(url.deletingLastPathComponent())
+  }
+
+  private static func padded(_ round: Int) -> String {
+    let digits = String(round)
+    return String(repeating: "0", count: max(0, 6 - digits.count)) + digits
+  }
+}

@@ -1,0 +1,92 @@
+/// The events of a run, one case each.
+extension RunState {
+  /// Takes one event and says what is to be done about it.
+  public mutating func apply(_ event: RunEvent, now: RunInstant) -> [RunEffect] {
+    var effects: [RunEffect] = []
+    if case .finished(let outcome) = phase {
+      answerAfterTheEnd(event, outcome, &effects)
+      return effects
+    }
+    switch event {
+    case .clientReady(let name, let examples, let pendingRound):
+      if ready.updateValue(examples, forKey: name) == nil, expected.remove(name) == nil {
+        effects.append(.roster(name: name, isReady: true))
+      }
+      welcomeBack(name, pendingRound: pendingRound, &effects)
+      startIfPossible(now, &effects)
+    case .clientLost(let name):
+      leaveRoster(name, &effects)
+      if current.members[name] == .training, phase == .open || phase == .waiting {
+        leave(name, .lost, code: ReasonCode.lost, reason: "the session ended", &effects)
+        closeIfDone(isDeadline: false, now, &effects)
+      }
+    case .declined(let name, let round, let code, let reason):
+      if round == 0 { leaveRoster(name, &effects) }
+      if round == current.round || round == 0, phase == .open || phase == .waiting,
+        current.members[name] == .training || current.members[name] == .lost
+      {
+        leave(name, .declined, code: ReasonCode.declined, reason: "\(code): \(reason)", &effects)
+        closeIfDone(isDeadline: false, now, &effects)
+      } else {
+        effects.append(.record(name: name, round: round, code: ReasonCode.declined, reason: "\(code): \(reason)"))
+      }
+    case .updateReceived(let name, let round, let examples, let digest):
+      receive(name, round: round, examples: examples, digest: digest, &effects)
+      closeIfDone(isDeadline: false, now, &effects)
+      startIfPossible(now, &effects)
+    case .updateRefused(let name, let round, let code, let reason):
+      current.count(code)
+      effects.append(.record(name: name, round: round, code: code, reason: reason))
+      effects.append(.ack(name: name, round: round, status: .refused, reason: "\(code): \(reason)"))
+      if round == current.round, phase == .open || phase == .waiting,
+        current.members[name] == .training || current.members[name] == .lost
+      {
+        current.members[name] = .refused
+        closeIfDone(isDeadline: false, now, &effects)
+      }
+    case .deadlinePassed(round: 0, attempt: _):
+      for name in expected.sorted(by: CohortSelection.precedes) {
+        effects.append(.roster(name: name, isReady: false))
+      }
+      expected = []
+      startIfPossible(now, &effects)
+    case .deadlinePassed(let round, let attempt):
+      guard round == current.round, attempt == current.attempt, let deadline = current.deadline else { break }
+      guard now >= deadline else {
+        // The timer of the wait for this attempt, or a timer that fired early.
+        effects.append(.armTimer(round: round, attempt: attempt, at: deadline))
+        break
+      }
+      if phase == .open {
+        for name in current.cohort where current.members[name] == .training {
+          current.count(ReasonCode.deadline)
+          effects.append(
+            .record(name: name, round: round, code: ReasonCode.deadline, reason: "no update before the deadline")
+          )
+        }
+        closeIfDone(isDeadline: true, now, &effects)
+      } else if phase == .waiting {
+        failAttempt(now, &effects)
+      }
+    case .roundCommitted(let round):
+      guard phase == .committing, round == current.round else { break }
+      advance(now, &effects)
+    case .storeFailed(let reason): finish(.failed(reason: reason), &effects)
+    case .stop(let reason): finish(.stopped(reason: reason), &effects)
+    case .abort(let reason): finish(.failed(reason: reason), &effects)
+    }
+    return effects
+  }
+
+  /// After the end nothing changes, but whoever sends an update still gets an answer.
+  private mutating func answerAfterTheEnd(_ event: RunEvent, _ outcome: RunOutcome, _ effects: inout [RunEffect]) {
+    switch event {
+    case .updateReceived(let name, let round, let examples, let digest):
+      receive(name, round: round, examples: examples, digest: digest, &effects)
+    case .updateRefused(let name, let round, let code, let reason):
+      effects.append(.record(name: name, round: round, code: code, reason: reason))
+      effects.append(.ack(name: name, round: round, status: .refused, reason: "\(code): \(reason)"))
+    case .clientReady, .clientLost, .declined, .deadlinePassed, .roundCommitted, .storeFailed, .stop, .abort: break
+    }
+  }
+}

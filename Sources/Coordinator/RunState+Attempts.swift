@@ -1,0 +1,99 @@
+/// How attempts at a round start and end.
+extension RunState {
+  /// Connected clients that may be asked for the current round and are not at work on it.
+  var candidates: [String] {
+    ready.keys.filter { name in
+      switch current.members[name] {
+      case nil, .lost?: true
+      case .training?, .declined?, .refused?, .accepted?: false
+      }
+    }
+  }
+
+  mutating func startIfPossible(_ now: RunInstant, _ effects: inout [RunEffect]) {
+    guard phase == .waiting, expected.isEmpty else { return }
+    let candidates = self.candidates
+    let isFirst = current.round == 1 && current.attempt == 0
+    let possible = current.acceptedCount + current.trainingCount + candidates.count
+    guard isFirst ? ready.count >= policy.minClients : possible >= policy.quorum else { return }
+    // `failAttempt` has counted a further attempt already, since the wait for it is part of it.
+    if current.attempt == 0 { current.attempt = 1 }
+    phase = .open
+    let deadline = now.advanced(by: policy.deadline)
+    current.deadline = deadline
+    let asked = CohortSelection.select(
+      policy.clientsPerRound - current.acceptedCount,
+      from: candidates,
+      seed: seed,
+      round: current.round,
+      attempt: current.attempt
+    )
+    for name in asked { current.members[name] = .training }
+    effects.append(.openAttempt(round: current.round, attempt: current.attempt, cohort: asked))
+    effects.append(.armTimer(round: current.round, attempt: current.attempt, at: deadline))
+    if !asked.isEmpty {
+      effects.append(.sendRound(to: asked, round: current.round, attempt: current.attempt, deadline: deadline))
+    }
+    closeIfDone(isDeadline: false, now, &effects)
+  }
+
+  mutating func closeIfDone(isDeadline: Bool, _ now: RunInstant, _ effects: inout [RunEffect]) {
+    guard phase == .open, isDeadline || current.trainingCount == 0 else {
+      // While waiting for another attempt a late update may complete the quorum.
+      if phase == .waiting, current.attempt > 0, current.acceptedCount >= policy.quorum { commit(&effects) }
+      return
+    }
+    if current.acceptedCount >= policy.quorum { commit(&effects) } else { failAttempt(now, &effects) }
+  }
+
+  mutating func commit(_ effects: inout [RunEffect]) {
+    phase = .committing
+    current.deadline = nil
+    effects.append(
+      .commit(round: current.round, contributions: current.contributions, counts: current.counts)
+    )
+  }
+
+  mutating func failAttempt(_ now: RunInstant, _ effects: inout [RunEffect]) {
+    guard current.attempt < policy.maxAttempts else {
+      let counts = current.counts.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }.joined(separator: ", ")
+      finish(
+        .failed(
+          reason: "round \(current.round) had \(current.acceptedCount) of \(policy.quorum) updates after "
+            + "\(current.attempt) attempts (\(counts.isEmpty ? "nobody could be asked" : counts))"
+        ),
+        &effects
+      )
+      return
+    }
+    current.attempt += 1
+    phase = .waiting
+    startIfPossible(now, &effects)
+    guard phase == .waiting else { return }
+    let deadline = now.advanced(by: policy.deadline)
+    current.deadline = deadline
+    effects.append(.openAttempt(round: current.round, attempt: current.attempt, cohort: []))
+    effects.append(.armTimer(round: current.round, attempt: current.attempt, at: deadline))
+  }
+
+  mutating func advance(_ now: RunInstant, _ effects: inout [RunEffect]) {
+    let contributions = current.contributions
+    effects.append(.announceCommit(round: current.round, to: current.cohort, updates: contributions.count))
+    guard current.round < policy.rounds else {
+      finish(.completed, &effects)
+      return
+    }
+    lastContributions = Dictionary(
+      contributions.map { ($0.name, $0.digest) },
+      uniquingKeysWith: { first, _ in first }
+    )
+    current = OpenRound(round: current.round + 1)
+    phase = .waiting
+    startIfPossible(now, &effects)
+  }
+
+  mutating func finish(_ outcome: RunOutcome, _ effects: inout [RunEffect]) {
+    phase = .finished(outcome)
+    effects.append(.finish(outcome))
+  }
+}

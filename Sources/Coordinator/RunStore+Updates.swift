@@ -1,0 +1,95 @@
+import FedLoRACheckpoint
+import Foundation
+import GRDB
+import Synchronization
+
+/// What the store did with an update.
+public enum StoredUpdate: Sendable, Equatable {
+  /// It is durable now.
+  case stored
+  /// The same update was durable before.
+  case duplicate
+  /// Another update of this client and round is durable; this one was not kept.
+  case conflict
+}
+
+extension RunStore {
+  /// Makes a verified update durable: its file first, then its row. Only then may it be acknowledged.
+  /// - Parameter digest: identifies the update's bytes; the same digest again is recognised as the same update.
+  /// - Throws: `RunStoreError`, `DurableFileError`, `DatabaseError`.
+  public func storeUpdate(
+    round: Int,
+    name: String,
+    examples: Int,
+    metrics: [String: Double],
+    digest: String,
+    tensors: TensorSet
+  ) throws -> StoredUpdate {
+    if let metric = metrics.first(where: { !$0.value.isFinite }) {
+      throw RunStoreError.metricNotFinite(name: name, metric: metric.key)
+    }
+    let file = try files.update(round: round, name: name)
+    return try updateLock.withLock { _ in
+      let known = try database.read { db in
+        try String.fetchOne(
+          db,
+          sql: "SELECT digest FROM \"update\" WHERE round = ? AND name = ?",
+          arguments: [round, name]
+        )
+      }
+      if let known { return known == digest ? .duplicate : .conflict }
+      try RunFiles.makeDirectory(files.updates(round: round))
+      try SafetensorsFile.write(
+        tensors,
+        to: file,
+        metadata: ["round": String(round), "client": name, "examples": String(examples), "digest": digest]
+      )
+      try database.write { db in
+        try db.execute(
+          sql: "INSERT INTO \"update\" (round, name, examples, digest, storedAt) VALUES (?, ?, ?, ?, ?)",
+          arguments: [round, name, examples, digest, now]
+        )
+        for (metric, value) in metrics {
+          try db.execute(
+            sql: "INSERT OR REPLACE INTO metric (round, name, metric, value) VALUES (?, ?, ?, ?)",
+            arguments: [round, name, metric, value]
+          )
+        }
+      }
+      return .stored
+    }
+  }
+
+  /// Forgets an update that came too late to count although it was wanted when it began to arrive.
+  public func discardUpdate(round: Int, name: String) throws {
+    let file = try files.update(round: round, name: name)
+    try updateLock.withLock { _ in
+      try database.write { db in
+        for table in ["\"update\"", "metric"] {
+          try db.execute(sql: "DELETE FROM \(table) WHERE round = ? AND name = ?", arguments: [round, name])
+        }
+      }
+      try? FileManager.default.removeItem(at: file)
+    }
+  }
+
+  /// The tensors of a stored update of a round that is not committed yet.
+  public func update(round: Int, name: String) throws -> TensorSet {
+    try SafetensorsFile.read(files.update(round: round, name: name))
+  }
+
+  /// The metrics of a round by client.
+  public func metrics(round: Int) throws -> [String: [String: Double]] {
+    try database.read { db in
+      var result: [String: [String: Double]] = [:]
+      for row in try Row.fetchAll(
+        db,
+        sql: "SELECT name, metric, value FROM metric WHERE round = ?",
+        arguments: [round]
+      ) {
+        result[row["name"], default: [:]][row["metric"]] = row["value"]
+      }
+      return result
+    }
+  }
+}

@@ -1,0 +1,148 @@
+import FedLoRACheckpoint
+import Foundation
+import GRDB
+import Synchronization
+
+/// Everything that must outlive the coordinator: SQLite in WAL mode with full synchronisation, and tensors as safetensors
+/// files beside it.
+///
+/// **Order of writes.** A file is written aside, synced and renamed before the row that names it is committed. So after a
+/// crash at any instruction each row has its file; a file without a row is from a write that nobody was told of, and
+/// the next write of the same thing replaces it.
+///
+/// One coordinator at a time holds a run (`RunStoreError.inUse`). All methods may be called from any thread; they block.
+public final class RunStore: Sendable {
+  /// What a run is, fixed when it is created.
+  public struct Description: Sendable, Equatable {
+    /// The run's identifier.
+    public let runID: String
+    /// Seeds the choice of cohorts.
+    public let seed: UInt64
+    /// The manifest that clients pin, byte for byte.
+    public let manifest: Data
+
+    /// Describes a run.
+    public init(runID: String, seed: UInt64, manifest: Data) {
+      self.runID = runID
+      self.seed = seed
+      self.manifest = manifest
+    }
+  }
+
+  /// The folder of the run.
+  public var directory: URL { files.directory }
+  /// What the run is.
+  public let run: Description
+
+  let files: RunFiles
+  let database: DatabasePool
+  /// Two updates of one client must not race for one file.
+  let updateLock = Mutex<Void>(())
+  private let lock: RunLock
+  private let clock: @Sendable () -> Date
+
+  /// Begins a run in a new or empty folder.
+  /// - Parameters:
+  ///   - directory: made where it does not exist.
+  ///   - run: what the run is.
+  ///   - initialState: the tensors that round 1 sends.
+  ///   - clock: the time of day, for the records.
+  /// - Throws: `RunStoreError`, `DurableFileError`.
+  public static func create(
+    at directory: URL,
+    run: Description,
+    initialState: TensorSet,
+    clock: @escaping @Sendable () -> Date = { Date() }
+  ) throws -> RunStore {
+    let files = RunFiles(directory: directory)
+    do {
+      try RunFiles.makeDirectory(directory)
+    } catch {
+      throw RunStoreError.cannotOpen(path: directory.path, reason: "\(error)")
+    }
+    let lock = try RunLock(directory: directory)
+    let database = try openDatabase(files)
+    // A crash while a run was being created leaves a database without a run: that is as good as none.
+    guard try database.read({ try Row.fetchOne($0, sql: "SELECT 1 FROM run") }) == nil else {
+      throw RunStoreError.runExists(path: directory.path)
+    }
+    try RunFiles.makeDirectory(files.states)
+    try RunFiles.makeDirectory(files.allUpdates)
+    try SafetensorsFile.write(initialState, to: files.state(afterRound: 0), metadata: ["round": "0"])
+    try database.write { db in
+      try db.execute(
+        sql: "INSERT INTO run (id, runID, seed, manifest, createdAt) VALUES (1, ?, ?, ?, ?)",
+        arguments: [run.runID, Int64(bitPattern: run.seed), run.manifest, RunStore.text(clock())]
+      )
+    }
+    return RunStore(files: files, run: run, database: database, lock: lock, clock: clock)
+  }
+
+  /// Opens the run in a folder, to go on with it.
+  /// - Throws: `RunStoreError`.
+  public static func open(
+    at directory: URL,
+    clock: @escaping @Sendable () -> Date = { Date() }
+  ) throws -> RunStore {
+    let files = RunFiles(directory: directory)
+    guard FileManager.default.fileExists(atPath: files.database.path) else {
+      throw RunStoreError.noRun(path: directory.path)
+    }
+    let lock = try RunLock(directory: directory)
+    let database = try openDatabase(files)
+    guard let row = try database.read({ try Row.fetchOne($0, sql: "SELECT runID, seed, manifest FROM run") }) else {
+      throw RunStoreError.noRun(path: directory.path)
+    }
+    let run = Description(
+      runID: row["runID"],
+      seed: UInt64(bitPattern: row["seed"] as Int64),
+      manifest: row["manifest"]
+    )
+    return RunStore(files: files, run: run, database: database, lock: lock, clock: clock)
+  }
+
+  private init(
+    files: RunFiles,
+    run: Description,
+    database: DatabasePool,
+    lock: RunLock,
+    clock: @escaping @Sendable () -> Date
+  ) {
+    self.files = files
+    self.run = run
+    self.database = database
+    self.lock = lock
+    self.clock = clock
+  }
+
+  var now: String { RunStore.text(clock()) }
+
+  private static func text(_ date: Date) -> String {
+    date.formatted(.iso8601.year().month().day().time(includingFractionalSeconds: true).timeZone(separator: .omitted))
+  }
+
+  private static func openDatabase(_ files: RunFiles) throws -> DatabasePool {
+    let path = files.directory.path
+    do {
+      var configuration = Configuration()
+      configuration.busyMode = .timeout(10)
+      let pool = try DatabasePool(path: files.database.path, configuration: configuration)
+      // A pool sets NORMAL, under which a commit can be lost with the machine's power.
+      try pool.writeWithoutTransaction { db in try db.execute(sql: "PRAGMA synchronous = FULL") }
+      guard try pool.read({ try !RunSchema.migrator.hasBeenSuperseded($0) }) else {
+        throw RunStoreError.newerVersion(path: path)
+      }
+      try RunSchema.migrator.migrate(pool)
+      return pool
+    } catch let error as DatabaseError {
+      throw RunStoreError.cannotOpen(path: path, reason: error.message ?? "SQLite error \(error.resultCode.rawValue)")
+    }
+  }
+}
+
+extension RunStore {
+  /// A setting of the connection that writes.
+  package func pragma(_ name: String) throws -> String? {
+    try database.writeWithoutTransaction { try String.fetchOne($0, sql: "PRAGMA \(name)") }
+  }
+}
