@@ -13,6 +13,7 @@ public enum TokenizerError: Error, Equatable, CustomStringConvertible {
   /// The sequence that should be cut is shorter than what must go.
   case cannotTruncate(strategy: TruncationStrategy, maximumLength: Int)
 
+  /// The error in words.
   public var description: String {
     switch self {
     case .unreadable(let path, let reason):
