@@ -37,12 +37,11 @@ struct NormalizedText {
   /// Replaces the scalar at `index` and leaves its span.
   mutating func replace(at index: Int, by scalar: UInt32) { scalars[index] = scalar }
 
-  /// Moves the scalar at `from` down to `to`, those between one up. The spans stay where they are, as in the library.
-  mutating func rotate(_ from: Int, downTo to: Int) {
-    guard from > to else { return }
-    let moved = scalars[from]
-    for index in stride(from: from, to: to, by: -1) { scalars[index] = scalars[index - 1] }
-    scalars[to] = moved
+  /// Sorts the scalars of `range` by a key, equals in their order. The spans stay where they are, as in the library.
+  mutating func sort(_ range: Range<Int>, by key: (UInt32) -> UInt8) {
+    let keyed = scalars[range].enumerated().map { (key: key($0.element), place: $0.offset, scalar: $0.element) }
+    let sorted = keyed.sorted { ($0.key, $0.place) < ($1.key, $1.place) }
+    scalars.replaceSubrange(range, with: sorted.map(\.scalar))
   }
 
   /// The text in which every scalar was replaced by what `body` appends for it.

@@ -30,13 +30,14 @@ enum UnicodeForm: String, Sendable {
         into.append(scalar, start: start, end: end)
       }
     }
-    // Canonical order: a stable insertion sort of each run of non-starters.
-    for index in result.scalars.indices.dropFirst() {
-      let own = combiningClass(result.scalars[index])
-      if own == 0 { continue }
-      var target = index
-      while target > 0, combiningClass(result.scalars[target - 1]) > own { target -= 1 }
-      result.rotate(index, downTo: target)
+    // Canonical order: each run of non-starters sorted by class, equals in their order.
+    var start: Int?
+    for index in 0...result.count {
+      let isStarter = index == result.count || combiningClass(result.scalars[index]) == 0
+      if !isStarter, start == nil { start = index }
+      guard isStarter, let first = start else { continue }
+      if index - first > 1 { result.sort(first..<index, by: combiningClass) }
+      start = nil
     }
     return result
   }
