@@ -106,12 +106,20 @@ let package = Package(
       swiftSettings: strict
     ),
     .target(
+      name: "FedLoRAConfiguration",
+      dependencies: [
+        "FedLoRAEngine", "FedLoRAFederation", "FedLoRAProtocol", "FedLoRACheckpoint",
+        .product(name: "Yams", package: "Yams"),
+      ],
+      path: "Sources/Configuration",
+      swiftSettings: strict
+    ),
+    .target(
       name: "FedLoRASimulation",
       dependencies: [
-        "FedLoRACoordinator", "FedLoRAClient", "FedLoRAEngine", "FedLoRAFederation", "FedLoRAProtocol",
-        "FedLoRACheckpoint",
+        "FedLoRAConfiguration", "FedLoRACoordinator", "FedLoRAClient", "FedLoRAEngine", "FedLoRAFederation",
+        "FedLoRAProtocol", "FedLoRALinearAlgebra", "FedLoRACheckpoint",
         .product(name: "Logging", package: "swift-log"),
-        .product(name: "Yams", package: "Yams"),
       ],
       path: "Simulations",
       exclude: ["Scripts"],
@@ -122,8 +130,8 @@ let package = Package(
     .executableTarget(
       name: "fedlora",
       dependencies: [
-        "FedLoRASimulation", "FedLoRACoordinator", "FedLoRAClient", "FedLoRAEngine", "FedLoRAFederation",
-        "FedLoRAProtocol", "FedLoRACheckpoint",
+        "FedLoRASimulation", "FedLoRAConfiguration", "FedLoRACoordinator", "FedLoRAClient", "FedLoRAEngine",
+        "FedLoRAFederation", "FedLoRAProtocol", "FedLoRACheckpoint",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ],
