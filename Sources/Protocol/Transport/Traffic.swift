@@ -24,3 +24,10 @@ final class TrafficCounter: Sendable {
 
   var total: Traffic { Traffic(sent: sent.load(ordering: .relaxed), received: received.load(ordering: .relaxed)) }
 }
+
+extension Traffic {
+  /// Both directions added up.
+  public static func + (left: Traffic, right: Traffic) -> Traffic {
+    Traffic(sent: left.sent + right.sent, received: left.received + right.received)
+  }
+}

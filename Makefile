@@ -1,0 +1,29 @@
+# make help lists the targets.
+.PHONY: help build test simulate format lint bench schema fixtures clean
+
+help: ## list these targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+build: ## install system packages and build (release)
+	./bootstrap build
+
+test: ## install system packages and run all tests
+	./bootstrap test
+
+simulate: ## run the embedded default
+	./bootstrap simulate
+
+format: ## lay the sources out
+	swift format -i -r -p Package.swift Sources Simulations/Harness Tests Benchmarks
+
+lint: ## check layout and documentation
+	swift format lint -r -p --strict Package.swift Sources Simulations/Harness Tests Benchmarks
+
+bench: ## time a LoRA step beside PyTorch (MODEL=folder)
+	Benchmarks/run-lora-step $(MODEL)
+
+schema: ## regenerate the messages from the wire schema
+	Sources/Protocol/Schema/generate
+
+clean: ## remove build products
+	rm -rf .build

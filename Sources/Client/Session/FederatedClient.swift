@@ -1,0 +1,108 @@
+import FedLoRACheckpoint
+import FedLoRAProtocol
+import Foundation
+import Logging
+import Synchronization
+
+/// A participant of one run: it dials the coordinator, trains the rounds that it is given, and comes back by itself
+/// after a lost connection or a restart.
+///
+/// A round that was trained is never trained again: its sealed update is sent, byte for byte, until the coordinator
+/// has answered for it.
+public struct FederatedClient: Sendable {
+  /// Who this client is.
+  public let identity: TLSIdentity
+  /// The coordinator's address.
+  public let host: String
+  /// The coordinator's port.
+  public let port: Int
+  /// Folder below which the state of each run lies.
+  public let stateDirectory: URL
+  /// What trains.
+  public let trainer: any LocalTrainer
+  /// How it waits between attempts.
+  public let backoff: Backoff
+  private let configuration: TransportConfiguration
+  private let logger: Logger
+  private let onEvent: @Sendable (ClientEvent) -> Void
+
+  /// Takes everything that a client is made of; nothing happens before `run`.
+  /// - Parameter onEvent: called from the client's task.
+  public init(
+    identity: TLSIdentity, host: String, port: Int, stateDirectory: URL, trainer: any LocalTrainer,
+    backoff: Backoff = Backoff(), configuration: TransportConfiguration = TransportConfiguration(),
+    logger: Logger = Logger(label: "fedlora.client"), onEvent: @escaping @Sendable (ClientEvent) -> Void = { _ in }
+  ) {
+    self.identity = identity
+    self.host = host
+    self.port = port
+    self.stateDirectory = stateDirectory
+    self.trainer = trainer
+    self.backoff = backoff
+    self.configuration = configuration
+    self.logger = logger
+    self.onEvent = onEvent
+  }
+
+  /// Takes part until the run is over. Cancelling the task ends it cleanly; a later `run` goes on where it stopped.
+  /// - Throws: `TransportError` where a certificate is refused on either side, `ClientError`, and what the trainer throws.
+  public func run() async throws -> ClientOutcome {
+    let dialer = try PeerClient(identity: identity, configuration: configuration)
+    var failures = 0
+    var traffic = Traffic()
+    while true {
+      let reason: String
+      do {
+        let session = ClientSession(
+          name: identity.participant?.rawValue ?? "", stateDirectory: stateDirectory, trainer: trainer, logger: logger,
+          onEvent: onEvent)
+        let connection = try await dialer.connect(host: host, port: port)
+        onEvent(.connected(address: connection.remoteAddress))
+        let result = await FederatedClient.use(connection) { try await session.run($0) }
+        traffic = Traffic(
+          sent: traffic.sent + connection.traffic.sent, received: traffic.received + connection.traffic.received)
+        switch try result.get() {
+        case .over(let end):
+          onEvent(.finished(end.ending))
+          return ClientOutcome(
+            ending: end.ending, manifest: end.manifest, finalState: end.finalState, personal: end.personal,
+            roundsTrained: end.roundsTrained, traffic: traffic)
+        case .lost(let why, let madeProgress):
+          if madeProgress { failures = 0 }
+          reason = why
+        }
+      } catch let error as TransportError {
+        guard FederatedClient.isWorthAnotherTry(error) else { throw error }
+        reason = error.description
+      }
+      try Task.checkCancellation()
+      failures += 1
+      if let limit = backoff.attempts, failures >= limit {
+        throw ClientError.unreachable(attempts: failures, last: reason)
+      }
+      let delay = backoff.delay(afterFailure: failures, jitter: Double.random(in: 0..<1))
+      logger.info("connection lost", metadata: ["reason": .string(reason), "retry_in": .string("\(delay)")])
+      onEvent(.disconnected(reason: reason, retryIn: delay))
+      try await Task.sleep(for: delay)
+    }
+  }
+
+  /// Runs `body` and closes the connection whatever happens.
+  private static func use<T: Sendable>(
+    _ connection: PeerConnection, _ body: @Sendable (PeerConnection) async throws -> T
+  ) async -> Result<T, any Error> {
+    let result: Result<T, any Error>
+    do { result = .success(try await body(connection)) } catch { result = .failure(error) }
+    await connection.close()
+    return result
+  }
+
+  /// A refused certificate stays refused; everything else may pass.
+  private static func isWorthAnotherTry(_ error: TransportError) -> Bool {
+    switch error {
+    case .untrustedPeer, .refusedByPeer, .misuse: false
+    case .peerReported(let code, _): code != "name-mismatch" && code != "wrong-version"
+    case .cannotConnect, .cannotBind, .violation, .unresponsive, .connectionLost, .closed: true
+    }
+  }
+}

@@ -1,0 +1,52 @@
+import FedLoRACheckpoint
+import FedLoRAProtocol
+
+/// What a coordinator reports while it serves.
+public enum CoordinatorEvent: Sendable {
+  /// A client accepted the manifest; `ready` clients are connected now.
+  case clientReady(name: String, ready: Int)
+  /// A client's session ended.
+  case clientLost(name: String, reason: String)
+  /// A connection or a Hello was refused.
+  case refused(address: String, code: String, reason: String)
+  /// A round was given to these clients.
+  case roundOpened(round: Int, attempt: Int, cohort: [String])
+  /// An update is durable and counts.
+  case updateAccepted(round: Int, name: String, metrics: [String: Double])
+  /// An update, a round or the run was refused, by the coordinator or by the client.
+  case updateRefused(round: Int, name: String, code: String, reason: String)
+  /// A round is committed. `counts` says how often each reason code was met, `meanLoss` is over the clients that share it.
+  case roundCommitted(round: Int, updates: Int, counts: [String: Int], meanLoss: Double?, traffic: Traffic)
+  /// The run is over.
+  case finished(RunOutcome)
+}
+
+/// What a coordinator has when the run is over.
+public struct CoordinatorResult: Sendable {
+  /// How it ended.
+  public let outcome: RunOutcome
+  /// The tensors after the last committed round.
+  public let finalState: TensorSet
+  /// Number of committed rounds, over all restarts.
+  public let roundsCommitted: Int
+  /// Bytes of frames over all connections of this process.
+  public let traffic: Traffic
+}
+
+/// A coordinator cannot serve a run.
+public enum CoordinatorError: Error, Equatable, CustomStringConvertible {
+  /// The folder holds a run with other terms.
+  case otherRun(directory: String)
+  /// The manifest holds a value that this version does not understand.
+  case badManifest(String)
+
+  /// What was wrong and what to do.
+  public var description: String {
+    switch self {
+    case .otherRun(let directory):
+      "\(directory) holds a run with other terms; a run's terms never change once it has begun. Restore the run file, or "
+        + "choose another directory and name for a new run"
+    case .badManifest(let reason): "the run cannot be served: \(reason)"
+    }
+  }
+}

@@ -1,0 +1,204 @@
+import FedLoRACheckpoint
+import FedLoRAProtocol
+import Foundation
+import Logging
+
+/// Serves one run over mutual TLS until it is over.
+public final class CoordinatorServer: Sendable {
+  /// The port that is served, also where 0 was asked for.
+  public var port: Int { server.port }
+
+  private let server: PeerServer
+  private let driver: RunDriver
+  private let logger: Logger
+  private let report: @Sendable (CoordinatorEvent) -> Void
+
+  /// How long the end of a run waits for clients that are away, so that they learn of it.
+  static let farewell = Duration.seconds(10)
+
+  private init(
+    server: PeerServer, driver: RunDriver, logger: Logger, report: @escaping @Sendable (CoordinatorEvent) -> Void
+  ) {
+    self.server = server
+    self.driver = driver
+    self.logger = logger
+    self.report = report
+  }
+
+  /// Opens the run in `directory`, or goes on with it where it was begun, and listens.
+  /// - Parameters:
+  ///   - manifest: the run's terms; must be the same after a restart.
+  ///   - initialState: the tensors that round 1 starts from.
+  ///   - directory: the run's durable state; made where it is not there.
+  ///   - port: 0 takes a free one.
+  ///   - onEvent: called in order, from the run's own queue and from event loops; must not block.
+  /// - Throws: `CoordinatorError`, `RunStoreError`, `RoundPolicyError`, `TransportError`, `IdentityError`.
+  public static func start(
+    manifest: WireRunManifest, initialState: TensorSet, directory: URL, identity: TLSIdentity, host: String, port: Int,
+    configuration: TransportConfiguration = TransportConfiguration(), logger: Logger,
+    onEvent: @escaping @Sendable (CoordinatorEvent) -> Void
+  ) async throws -> CoordinatorServer {
+    let run = try ServedRun(manifest)
+    let store: RunStore
+    do {
+      store = try RunStore.open(at: directory)
+      guard store.run.manifest == run.bytes else { throw CoordinatorError.otherRun(directory: directory.path) }
+    } catch RunStoreError.noRun {
+      store = try RunStore.create(
+        at: directory,
+        run: RunStore.Description(runID: manifest.runID, seed: manifest.seed, manifest: run.bytes),
+        initialState: initialState)
+    }
+    let driver = try RunDriver(run: run, store: store, logger: logger, report: onEvent)
+    let server = try await PeerServer.bind(
+      host: host, port: port, identity: identity, configuration: configuration, logger: logger
+    ) { onEvent(.refused(address: $0.address, code: $0.code.rawValue, reason: $0.text)) }
+    return CoordinatorServer(server: server, driver: driver, logger: logger, report: onEvent)
+  }
+
+  /// Serves until the run is over. Cancelling the task stops the coordinator; the run can be gone on with.
+  /// - Throws: `RunStoreError` when the result cannot be read back.
+  public func run() async throws -> CoordinatorResult {
+    let (driver, server) = (driver, server)
+    await withTaskCancellationHandler {
+      await withTaskGroup(of: Void.self) { group in
+        group.addTask { await server.run { await self.serve($0) } }
+        group.addTask {
+          await withDiscardingTaskGroup { sleepers in
+            for await timer in driver.timers {
+              sleepers.addTask {
+                try? await Task.sleep(for: timer.delay)
+                if !Task.isCancelled { await driver.fire(timer) }
+              }
+            }
+            sleepers.cancelAll()
+          }
+        }
+        await driver.begin()
+        let outcome = await driver.waitForOutcome()
+        if outcome == .completed {
+          await withTaskGroup(of: Void.self) { wait in
+            wait.addTask { await driver.waitForFarewells() }
+            wait.addTask { try? await Task.sleep(for: CoordinatorServer.farewell) }
+            await wait.next()
+            await driver.giveUpFarewells()
+            wait.cancelAll()
+          }
+        }
+        await driver.closeAll()
+        server.shutdown()
+      }
+    } onCancel: {
+      Task { await driver.stop(reason: "the coordinator was asked to stop") }
+    }
+    return try await driver.result()
+  }
+
+  /// Stops the coordinator; `run` returns with the outcome `stopped`.
+  public func stop(reason: String) async { await driver.stop(reason: reason) }
+
+  // MARK: One connection
+
+  private func serve(_ connection: PeerConnection) async {
+    guard case .participant(let name) = connection.peer else {
+      return await refuse(connection, code: "wrong-role", text: "only participants join a run")
+    }
+    let link = ClientLink(name: name.rawValue, connection: connection)
+    await withTaskGroup(of: Void.self) { group in
+      group.addTask { await link.pump() }
+      let (isReady, reason) = await read(link)
+      link.finish()
+      await connection.close()
+      if isReady {
+        await driver.ended(link, reason: reason)
+      } else {
+        await driver.ended(connection)
+      }
+    }
+  }
+
+  /// Reads until the connection ends.
+  /// - Returns: whether the client was ready, and why the connection ended.
+  private func read(_ link: ClientLink) async -> (isReady: Bool, reason: String) {
+    var isReady = false
+    do {
+      let run = driver.run
+      let expectation: ExpectStream = { envelope in
+        guard case .update(let update)? = envelope.message, update.runID == run.manifest.runID else {
+          throw StreamViolation(
+            code: "wrong-run", text: "an update of run '\(run.manifest.runID)' was expected, not a \(envelope.messageName)")
+        }
+        return .update(run.updateLayout)
+      }
+      guard let hello = try await link.connection.receive() else { return (false, "closed before Hello") }
+      guard try await greet(hello, link) else { return (false, "refused") }
+      while let inbound = try await link.connection.receive(expecting: expectation) {
+        switch inbound.envelope.message {
+        case .ready(let ready):
+          guard ready.runID == run.manifest.runID, ready.manifestSha256 == run.hash else {
+            await refuse(link.connection, code: "wrong-run", text: "Ready is for other terms than those of this run")
+            return (isReady, "ready for another run")
+          }
+          isReady = true
+          await driver.ready(
+            link, examples: Int(clamping: ready.examples),
+            pendingRound: ready.pendingRound == 0 ? nil : Int(clamping: ready.pendingRound))
+        case .update(let update):
+          if let tensors = inbound.tensors, isReady {
+            await driver.received(update, tensors: tensors, from: link.name)
+          } else if let violation = inbound.violation, isReady {
+            await driver.refused(
+              link.name, round: Int(clamping: update.round), code: violation.code.rawValue, reason: violation.text)
+          } else {
+            await refuse(link.connection, code: "not-ready", text: "an Update before Ready, or without tensors")
+            return (isReady, "broke the protocol")
+          }
+        case .decline(let decline):
+          await driver.declined(
+            link.name, round: Int(clamping: decline.round), code: decline.code, reason: decline.reason)
+        case .goodbye: return (isReady, "said goodbye")
+        default:
+          await refuse(
+            link.connection, code: "unexpected-message", text: "a \(inbound.envelope.messageName) is not expected here")
+          return (isReady, "broke the protocol")
+        }
+      }
+      return (isReady, "closed by the client")
+    } catch {
+      return (isReady, "\(error)")
+    }
+  }
+
+  /// Checks Hello against the certificate and answers with the manifest.
+  private func greet(_ inbound: Inbound, _ link: ClientLink) async throws -> Bool {
+    guard case .hello(let hello)? = inbound.envelope.message else {
+      await refuse(link.connection, code: "unexpected-message", text: "the first message must be Hello")
+      return false
+    }
+    guard hello.protocolVersion == protocolVersion else {
+      await refuse(
+        link.connection, code: "wrong-version",
+        text: "protocol version \(hello.protocolVersion) is not served; this coordinator speaks \(protocolVersion)")
+      return false
+    }
+    guard hello.clientName == link.name else {
+      await refuse(
+        link.connection, code: "name-mismatch",
+        text: "the certificate is '\(link.name)'s, but Hello says '\(String(hello.clientName.prefix(64)))'")
+      return false
+    }
+    var welcome = WireWelcome()
+    welcome.manifest = driver.run.bytes
+    welcome.manifestSha256 = driver.run.hash
+    link.send(.message(WireEnvelope(.welcome(welcome))))
+    return true
+  }
+
+  private func refuse(_ connection: PeerConnection, code: String, text: String) async {
+    logger.warning(
+      "client refused",
+      metadata: ["peer": .string(connection.remoteAddress), "code": .string(code), "reason": .string(text)])
+    report(.refused(address: connection.remoteAddress, code: code, reason: text))
+    await connection.close(code: FedLoRAProtocol.ReasonCode(rawValue: code), text: text)
+  }
+}

@@ -1,0 +1,41 @@
+import Crypto
+import FedLoRAFederation
+import FedLoRAProtocol
+import Foundation
+
+/// A manifest in the coordinator's own words, with the bytes that clients pin.
+struct ServedRun: Sendable {
+  let manifest: WireRunManifest
+  let bytes: Data
+  let hash: Data
+  let policy: RoundPolicy
+  let strategy: Strategy
+  let weighting: Weighting
+  /// What an update must hold.
+  let updateLayout: FedLoRAProtocol.TensorLayout
+
+  init(_ manifest: WireRunManifest) throws {
+    self.manifest = manifest
+    bytes = try manifest.serializedData()
+    hash = Data(SHA256.hash(data: bytes))
+    let cohort = manifest.cohort
+    policy = try RoundPolicy(
+      rounds: Int(manifest.rounds), minClients: Int(cohort.minClients), clientsPerRound: Int(cohort.clientsPerRound),
+      quorum: Int(cohort.quorum), deadline: .seconds(cohort.deadlineSeconds))
+    guard let name = StrategyName(rawValue: manifest.strategy.name) else {
+      throw CoordinatorError.badManifest("strategy '\(manifest.strategy.name)' is not known")
+    }
+    guard let head = HeadRole(rawValue: manifest.strategy.head) else {
+      throw CoordinatorError.badManifest("head role '\(manifest.strategy.head)' is not known")
+    }
+    strategy = try Strategy(
+      name: name, head: head, refactoriseEvery: name == .fedsvd ? Int(manifest.strategy.refactoriseEvery) : 1)
+    switch manifest.strategy.weighting {
+    case "uniform": weighting = .uniform
+    case "examples": weighting = .examples
+    case "capped": weighting = .capped(Int(clamping: manifest.strategy.weightCap))
+    default: throw CoordinatorError.badManifest("weighting '\(manifest.strategy.weighting)' is not known")
+    }
+    updateLayout = try FedLoRAProtocol.TensorLayout(manifest.update)
+  }
+}
