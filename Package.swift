@@ -122,7 +122,6 @@ let package = Package(
         .product(name: "Logging", package: "swift-log"),
       ],
       path: "Simulations",
-      exclude: ["Scripts"],
       sources: ["Harness"],
       resources: [.copy("Embedded"), .copy("Scenarios")],
       swiftSettings: strict
@@ -136,6 +135,80 @@ let package = Package(
         .product(name: "Logging", package: "swift-log"),
       ],
       path: "Sources/fedlora",
+      swiftSettings: strict
+    ),
+    .executableTarget(
+      name: "lora-step",
+      dependencies: ["FedLoRAEngine", "FedLoRALinearAlgebra", "CKernels"],
+      path: "Benchmarks/LoRAStep",
+      swiftSettings: strict
+    ),
+    .testTarget(
+      name: "FedLoRAKernelTests",
+      dependencies: ["CKernels"],
+      path: "Tests/KernelTests",
+      swiftSettings: strict
+    ),
+    .testTarget(
+      name: "FedLoRALinearAlgebraTests",
+      dependencies: ["FedLoRALinearAlgebra"],
+      path: "Tests/LinearAlgebraTests",
+      swiftSettings: strict
+    ),
+    .testTarget(
+      name: "FedLoRACheckpointTests",
+      dependencies: ["FedLoRACheckpoint"],
+      path: "Tests/CheckpointTests",
+      swiftSettings: strict
+    ),
+    .testTarget(
+      name: "FedLoRATokenizerTests",
+      dependencies: ["FedLoRAEngine"],
+      path: "Tests/TokenizerTests",
+      exclude: ["Fixtures"],
+      swiftSettings: strict
+    ),
+    .testTarget(
+      name: "FedLoRADataTests",
+      dependencies: ["FedLoRAEngine"],
+      path: "Tests/DataTests",
+      swiftSettings: strict
+    ),
+    .testTarget(
+      name: "FedLoRAEngineTests",
+      dependencies: ["FedLoRAEngine", "FedLoRACheckpoint", "CKernels"],
+      path: "Tests/EngineTests",
+      exclude: ["Fixtures"],
+      swiftSettings: strict
+    ),
+    .testTarget(
+      name: "FedLoRAFederationTests",
+      dependencies: ["FedLoRAFederation", "FedLoRALinearAlgebra", "FedLoRACheckpoint"],
+      path: "Tests/FederationTests",
+      swiftSettings: strict
+    ),
+    .testTarget(name: "FedLoRADPTests", dependencies: ["FedLoRADP"], path: "Tests/DPTests", swiftSettings: strict),
+    .testTarget(
+      name: "FedLoRAProtocolTests",
+      dependencies: [
+        "FedLoRAProtocol", "FedLoRACheckpoint",
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"),
+        .product(name: "NIOEmbedded", package: "swift-nio"),
+        .product(name: "NIOSSL", package: "swift-nio-ssl"),
+        .product(name: "X509", package: "swift-certificates"),
+        .product(name: "Logging", package: "swift-log"),
+      ],
+      path: "Tests/ProtocolTests",
+      swiftSettings: strict
+    ),
+    .testTarget(
+      name: "FedLoRACoordinatorTests",
+      dependencies: [
+        "FedLoRACoordinator", "FedLoRAFederation", "FedLoRACheckpoint",
+        .product(name: "GRDB", package: "GRDB.swift"),
+      ],
+      path: "Tests/CoordinatorTests",
       swiftSettings: strict
     ),
   ]

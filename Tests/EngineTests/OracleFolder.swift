@@ -91,8 +91,15 @@ struct OracleFolder: CustomStringConvertible, Sendable {
         try model.layout.assign(TensorSet([(name, file.tensor(name))]), to: &parameters)
       }
     }
-    try model.layout.assign(adapter.tensors, to: &parameters)
+    try model.layout.assign(model.canonical(adapter.tensors), to: &parameters)
     return (model, parameters)
+  }
+}
+
+extension AdaptedModel {
+  /// The parameter that an oracle calls `name`.
+  func entry(oracle name: String) -> ParameterEntry? {
+    layout.entries.first { $0.name == name } ?? layout.entries.first { $0.name == "bert." + name }
   }
 }
 

@@ -105,4 +105,16 @@ public struct AdaptedModel: Sendable {
     self.adapter = adapter
     self.head = head
   }
+
+  /// `tensors` under this model's names: an adapter that was trained on the bare encoder lacks the prefix that the same
+  /// modules have inside a classifier.
+  public func canonical(_ tensors: TensorSet) -> TensorSet {
+    let known = Set(layout.entries.map(\.name))
+    var result = TensorSet()
+    for entry in tensors.entries {
+      let prefixed = base.names.modulePrefix + entry.name
+      result[!known.contains(entry.name) && known.contains(prefixed) ? prefixed : entry.name] = entry.tensor
+    }
+    return result
+  }
 }
