@@ -144,13 +144,15 @@ public struct ExactSum: Sendable {
   }
 
   private mutating func carry() {
-    guard termsSinceCarry > 0 || low.contains(where: { $0 < 0 || $0 >= 1 << Self.laneRatioBits }) else { return }
     let count = high.count
+    let highOffset = Int64(termsSinceCarry) &* highMagicBits
+    let lowOffset = Int64(termsSinceCarry) &* lowMagicBits
     high.withUnsafeMutableBufferPointer { high in
       low.withUnsafeMutableBufferPointer { low in
         for index in 0..<count {
-          high[index] &+= low[index] >> Self.laneRatioBits
-          low[index] &= (1 << Self.laneRatioBits) - 1
+          let rest = low[index] &- lowOffset
+          high[index] = high[index] &- highOffset &+ (rest >> Self.laneRatioBits)
+          low[index] = rest & ((1 << Self.laneRatioBits) - 1)
         }
       }
     }
@@ -212,10 +214,15 @@ public struct ExactSum: Sendable {
   }
 }
 
-/// Adds w·x to the lanes of `count` elements.
+/// 1.5·2³⁶ has an ulp of 2⁻¹⁶: adding a term of at most 2³⁴ to it rounds the term to the hi lane's grid.
+private let highMagicBits = Int64(bitPattern: 0x1.8p36.bitPattern)
+/// 1.5·2⁻¹⁴ has an ulp of 2⁻⁶⁶, for the rest of at most 2⁻¹⁷.
+private let lowMagicBits = Int64(bitPattern: 0x1.8p-14.bitPattern)
+
+/// Adds w·x to the lanes of `count` elements; about 15 vector instructions for two elements with SSE2.
 ///
-/// 1.5·2³⁶ has an ulp of 2⁻¹⁶ and 1.5·2⁻¹⁴ one of 2⁻⁶⁶: adding it rounds the term to the lane's grid, and the difference of
-/// the two bit patterns is the multiple of the grid as an integer.
+/// The bit pattern of term plus magic is the bit pattern of the magic plus the term as a multiple of the grid. The whole
+/// pattern is added, modulo 2⁶⁴; `carry` takes the magic's share of all terms off again at once.
 @inline(__always)
 private func addTerms(
   _ values: UnsafePointer<Float>,
@@ -224,16 +231,12 @@ private func addTerms(
   high: UnsafeMutablePointer<Int64>,
   low: UnsafeMutablePointer<Int64>
 ) {
-  let highMagic = 0x1.8p36
-  let lowMagic = 0x1.8p-14
-  let highBits = Int64(bitPattern: highMagic.bitPattern)
-  let lowBits = Int64(bitPattern: lowMagic.bitPattern)
   for index in 0..<count {
     let term = Double(values[index]) * weight
-    let shifted = term + highMagic
-    let rest = (term - (shifted - highMagic)) + lowMagic
-    high[index] &+= Int64(bitPattern: shifted.bitPattern) &- highBits
-    low[index] &+= Int64(bitPattern: rest.bitPattern) &- lowBits
+    let shifted = term + 0x1.8p36
+    let rest = (term - (shifted - 0x1.8p36)) + 0x1.8p-14
+    high[index] &+= Int64(bitPattern: shifted.bitPattern)
+    low[index] &+= Int64(bitPattern: rest.bitPattern)
   }
 }
 
