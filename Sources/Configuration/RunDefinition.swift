@@ -2,6 +2,7 @@ import FedLoRACheckpoint
 import FedLoRAEngine
 import FedLoRAFederation
 import FedLoRAProtocol
+import Foundation
 
 /// A run that is ready to be served: what all parties agree on, and the tensors that round 1 starts from.
 public struct RunDefinition: Sendable {

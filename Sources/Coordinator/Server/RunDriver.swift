@@ -124,7 +124,10 @@ actor RunDriver {
       }
       report(.updateAccepted(round: round, name: name, metrics: update.metrics))
     }
-    apply(.updateReceived(name: name, round: round, examples: examples, digest: digest))
+    let effects = state.apply(.updateReceived(name: name, round: round, examples: examples, digest: digest), now: now)
+    let isLate = effects.contains { if case .ack(name, round, .late, _) = $0 { true } else { false } }
+    if isLate { try? store.discardUpdate(round: round, name: name) }
+    perform(effects)
   }
 
   /// An update was found invalid on its way in.

@@ -2,6 +2,7 @@ import Crypto
 import FedLoRAFederation
 import FedLoRAProtocol
 import Foundation
+import SwiftProtobuf
 
 /// A manifest in the coordinator's own words, with the bytes that clients pin.
 struct ServedRun: Sendable {
@@ -16,7 +17,9 @@ struct ServedRun: Sendable {
 
   init(_ manifest: WireRunManifest) throws {
     self.manifest = manifest
-    bytes = try manifest.serializedData()
+    var options = BinaryEncodingOptions()
+    options.useDeterministicOrdering = true
+    bytes = try manifest.serializedBytes(options: options)
     hash = Data(SHA256.hash(data: bytes))
     let cohort = manifest.cohort
     policy = try RoundPolicy(
