@@ -1,5 +1,6 @@
 import FedLoRACheckpoint
 import FedLoRACoordinator
+import FedLoRAProtocol
 import Foundation
 import Synchronization
 

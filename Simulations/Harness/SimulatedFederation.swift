@@ -88,7 +88,7 @@ struct SimulatedFederation: Sendable {
     start: ContinuousClock.Instant
   ) async throws -> ResultRow {
     let terms = try RunTerms(manifest)
-    let isPersonal = data.labels.count > 0 && (try hasPersonalTensors(terms))
+    let isPersonal = try hasPersonalTensors(terms)
     var clients: [String: LossSummary] = [:]
     var global: [Double] = []
     let adapters = folder.appendingPathComponent("adapters")

@@ -1,5 +1,7 @@
 import FedLoRAClient
 import FedLoRAConfiguration
+import FedLoRAEngine
+import FedLoRAFederation
 import Foundation
 import Logging
 

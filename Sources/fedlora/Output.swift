@@ -69,24 +69,25 @@ enum Output {
 
   /// Prints `data` in the envelope `{schema_version, status, exit_code, data}`.
   static func printJSON(_ data: some Encodable) throws {
-    struct Envelope<T: Encodable>: Encodable {
-      let schema_version = 1
-      let status = ExitStatus.done.word
-      let exit_code = ExitStatus.done.rawValue
-      let data: T
-    }
     write(String(decoding: try encoder.encode(Envelope(data: data)), as: UTF8.self))
   }
 
+  private struct Envelope<T: Encodable>: Encodable {
+    let schema_version = 1
+    let status = ExitStatus.done.word
+    let exit_code = ExitStatus.done.rawValue
+    let data: T
+  }
+
   static func printFailure(status: ExitStatus, message: String) {
-    struct Envelope: Encodable {
+    struct FailureEnvelope: Encodable {
       struct Failure: Encodable { let message: String }
       let schema_version = 1
       let status: String
       let exit_code: Int32
       let error: Failure
     }
-    let envelope = Envelope(status: status.word, exit_code: status.rawValue, error: .init(message: message))
+    let envelope = FailureEnvelope(status: status.word, exit_code: status.rawValue, error: .init(message: message))
     if let data = try? encoder.encode(envelope) { write(String(decoding: data, as: UTF8.self)) }
   }
 

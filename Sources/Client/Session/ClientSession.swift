@@ -3,6 +3,7 @@ import FedLoRACheckpoint
 import FedLoRAProtocol
 import Foundation
 import Logging
+import SwiftProtobuf
 
 /// One connection of a client, from Hello to Goodbye or to its loss.
 struct ClientSession: Sendable {

@@ -39,21 +39,24 @@ public final class CoordinatorServer: Sendable {
     onEvent: @escaping @Sendable (CoordinatorEvent) -> Void
   ) async throws -> CoordinatorServer {
     let run = try ServedRun(manifest)
-    let store: RunStore
-    do {
-      store = try RunStore.open(at: directory)
-      guard store.run.manifest == run.bytes else { throw CoordinatorError.otherRun(directory: directory.path) }
-    } catch RunStoreError.noRun {
-      store = try RunStore.create(
-        at: directory,
-        run: RunStore.Description(runID: manifest.runID, seed: manifest.seed, manifest: run.bytes),
-        initialState: initialState)
-    }
+    let store = try openStore(run, initialState: initialState, directory: directory)
     let driver = try RunDriver(run: run, store: store, logger: logger, report: onEvent)
     let server = try await PeerServer.bind(
       host: host, port: port, identity: identity, configuration: configuration, logger: logger
     ) { onEvent(.refused(address: $0.address, code: $0.code.rawValue, reason: $0.text)) }
     return CoordinatorServer(server: server, driver: driver, logger: logger, report: onEvent)
+  }
+
+  private static func openStore(_ run: ServedRun, initialState: TensorSet, directory: URL) throws -> RunStore {
+    do {
+      let store = try RunStore.open(at: directory)
+      guard store.run.manifest == run.bytes else { throw CoordinatorError.otherRun(directory: directory.path) }
+      return store
+    } catch RunStoreError.noRun {
+      let description = RunStore.Description(
+        runID: run.manifest.runID, seed: run.manifest.seed, manifest: run.bytes)
+      return try RunStore.create(at: directory, run: description, initialState: initialState)
+    }
   }
 
   /// Serves until the run is over. Cancelling the task stops the coordinator; the run can be gone on with.
