@@ -125,6 +125,7 @@ let package = Package(
         .product(name: "Logging", package: "swift-log"),
       ],
       path: "Simulations",
+      exclude: ["Scripts"],
       sources: ["Harness"],
       resources: [.copy("Embedded"), .copy("Scenarios")],
       swiftSettings: strict
@@ -168,7 +169,7 @@ let package = Package(
       name: "FedLoRATokenizerTests",
       dependencies: ["FedLoRAEngine"],
       path: "Tests/TokenizerTests",
-      exclude: ["Fixtures"],
+      resources: [.copy("Fixtures")],
       swiftSettings: strict
     ),
     .testTarget(

@@ -99,7 +99,7 @@ enum SharedDefaults {
       alpha: 16
       dropout: 0.05
       scaling: default
-      target_modules: [query, value]
+      target_modules: [query, key, value, dense]
       initialisation: kaiming
     """
 
@@ -108,8 +108,8 @@ enum SharedDefaults {
       local_steps: 10
       batch_size: 32
       optimizer: adamw
-      learning_rate: 0.001
-      head_learning_rate: 0.003
+      learning_rate: 0.002
+      head_learning_rate: 0.005
       momentum: 0
       weight_decay: 0.01
       schedule: constant

@@ -134,7 +134,7 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
     name: embedded-default
     seed: 1
     output: fedlora-runs
-    rounds: 12
+    rounds: 24
     \(SharedDefaults.model(path: "embedded"))
     data:
       train: embedded
@@ -164,7 +164,9 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
       clients_per_round: 3
       quorum: 2
       deadline_seconds: 600
-    overrides: {}
+    overrides:
+      fedsvd:
+        learning_rate: 0.005
     """
 
   /// Reads a scenario (nil is the embedded default), with `assignments` laid over it.
