@@ -19,7 +19,9 @@ import Testing
     let (batch, _) = try Self.oracle.batch(0)
     let runner = ModelRunner(model: model, pool: ComputePool(threadCount: 2))
     defer { runner.pool.shutDown() }
-    #expect(largestDifference(try runner.logits(batch, parameters: parameters), try expected.floats("lora.logits")) < 2e-3)
+    #expect(
+      largestDifference(try runner.logits(batch, parameters: parameters), try expected.floats("lora.logits")) < 2e-3
+    )
     var gradient = [Float](repeating: 0, count: model.layout.count)
     _ = try runner.gradient(of: batch, parameters: parameters, trained: .all, dropoutKey: nil, into: &gradient)
     var checked = 0
@@ -32,7 +34,10 @@ import Testing
 
     // Sentence embeddings: the normalised mean over the tokens, without the adapter.
     let mean = try AdaptedModel(
-      base: model.base, adapter: model.adapter, head: ClassificationHead(labelCount: 2, pooling: .mean))
+      base: model.base,
+      adapter: model.adapter,
+      head: ClassificationHead(labelCount: 2, pooling: .mean)
+    )
     let means = ModelRunner(model: mean, pool: runner.pool)
     let vectors = try means.pooled(batch, parameters: [Float](repeating: 0, count: mean.layout.count))
     let hidden = model.base.spec.hiddenSize

@@ -82,7 +82,9 @@ public struct ParameterLayout: Sendable, Equatable {
       }
       guard entry.shape == given.tensor.shape else {
         throw ModelError.wrongParameter(
-          name: given.name, reason: "has shape \(given.tensor.shape), expected \(entry.shape)")
+          name: given.name,
+          reason: "has shape \(given.tensor.shape), expected \(entry.shape)"
+        )
       }
       values.replaceSubrange(entry.range, with: given.tensor.values)
     }
