@@ -67,5 +67,6 @@ public struct DurableFileError: Error, Equatable, CustomStringConvertible {
     self.code = errno
   }
 
+  /// One sentence for people.
   public var description: String { "cannot \(operation) \(path): \(String(cString: strerror(code)))" }
 }

@@ -9,6 +9,7 @@ public enum ParameterKind: String, Sendable, CaseIterable {
 
 /// The kinds of parameter that receive gradients in a run.
 public struct TrainedKinds: OptionSet, Sendable {
+  /// One bit a kind.
   public let rawValue: Int
   /// Takes the bits of the cases below.
   public init(rawValue: Int) { self.rawValue = rawValue }
