@@ -118,6 +118,8 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
     public var headLearningRate: Double?
     /// `adamw` or `sgd`.
     public var optimizer: String?
+    /// The learning rate's curve.
+    public var schedule: LearningRateSchedule.Shape?
     /// Role of the head.
     public var head: String?
     /// How A starts.
@@ -125,7 +127,7 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
     enum CodingKeys: String, CodingKey {
       case learningRate = "learning_rate"
       case headLearningRate = "head_learning_rate"
-      case optimizer, head, initialisation
+      case optimizer, schedule, head, initialisation
     }
   }
 
@@ -216,6 +218,7 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
     if let value = own.learningRate { training.learningRate = value }
     if let value = own.headLearningRate { training.headLearningRate = value }
     if let value = own.optimizer { training.optimizer = value }
+    if let value = own.schedule { training.schedule = value }
     if let value = own.head { strategy.head = value }
     if let value = own.initialisation { adapter.initialisation = value }
     return (strategy, adapter, training)
