@@ -19,7 +19,9 @@ import Foundation
     let threads = option("threads", "1,2").split(separator: ",").compactMap { Int($0) }
     let steps = Int(option("steps", "20")) ?? 20
     guard let folder = arguments.first else {
-      FileHandle.standardError.write(Data("usage: lora-step MODEL [--batch N] [--length N] [--threads 1,2] [--steps N]\n".utf8))
+      FileHandle.standardError.write(
+        Data("usage: lora-step MODEL [--batch N] [--length N] [--threads 1,2] [--steps N]\n".utf8)
+      )
       exit(64)
     }
     let base = try FrozenModel(folder: URL(fileURLWithPath: folder))
@@ -30,14 +32,17 @@ import Foundation
     let model = try AdaptedModel(
       base: base,
       adapter: LoRAConfiguration(rank: 8, alpha: 16, targets: .suffixes(["query", "value"])),
-      head: ClassificationHead(labelCount: 2, pooling: .mean))
+      head: ClassificationHead(labelCount: 2, pooling: .mean)
+    )
     let pool = ComputePool(threadCount: threads)
     let runner = ModelRunner(model: model, pool: pool)
     var packed = PackedBatch()
     for row in 0..<batch {
       packed.append(
         tokens: (0..<length).map { Int32(1000 + (row * 131 + $0 * 17) % 20_000) },
-        tokenTypes: [Int32](repeating: 0, count: length), label: row % 2)
+        tokenTypes: [Int32](repeating: 0, count: length),
+        label: row % 2
+      )
     }
     let input = packed
     let seconds = try await pool.perform {
@@ -48,7 +53,12 @@ import Foundation
       for step in 0..<(steps + 3) {
         let start = DispatchTime.now().uptimeNanoseconds
         _ = try runner.gradient(
-          of: input, parameters: parameters, trained: .all, dropoutKey: nil, into: &gradient)
+          of: input,
+          parameters: parameters,
+          trained: .all,
+          dropoutKey: nil,
+          into: &gradient
+        )
         optimizer.step(&parameters, gradient: gradient, learningRate: 1e-4, headLearningRate: 1e-4)
         if step >= 3 { times.append(Double(DispatchTime.now().uptimeNanoseconds - start) / 1e9) }
       }
@@ -63,7 +73,16 @@ import Foundation
         format:
           "{\"engine\":\"fedlora\",\"threads\":%d,\"batch\":%d,\"length\":%d,\"median_step_seconds\":%.5f,"
           + "\"min_step_seconds\":%.5f,\"examples_per_second\":%.2f,\"peak_rss_mb\":%.1f,\"blas_kernel\":\"%@\",\"kernels\":\"%@\"}",
-        threads, batch, length, median, seconds[0], Double(batch) / median, Double(usage.ru_maxrss) / 1024,
-        BLAS.kernelName as NSString, String(cString: fl_variant()) as NSString))
+        threads,
+        batch,
+        length,
+        median,
+        seconds[0],
+        Double(batch) / median,
+        Double(usage.ru_maxrss) / 1024,
+        BLAS.kernelName as NSString,
+        String(cString: fl_variant()) as NSString
+      )
+    )
   }
 }

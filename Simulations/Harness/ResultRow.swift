@@ -10,8 +10,8 @@ public struct ResultRow: Codable, Sendable, Equatable {
   public var meanClientAccuracy: Double?
   /// The worst client's.
   public var worstClientAccuracy: Double?
-  /// Accuracy on the pooled held-out set: of the global model, or the mean over the clients' models where each has
-  /// its own.
+  /// Accuracy on the pooled held-out set: of the global model, or, where each client has its own, the mean over at most
+  /// ten of the clients' models.
   public var globalAccuracy: Double?
   /// Bytes that the clients sent, frames included.
   public var bytesUp: Int

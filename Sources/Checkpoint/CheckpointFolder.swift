@@ -21,8 +21,10 @@ public struct CheckpointFolder: Sendable {
       files = try CheckpointFolder.openShards(index, in: folder)
     } else {
       throw SafetensorsError(
-        .unreadable, file: folder.path,
-        reason: "holds neither model.safetensors nor model.safetensors.index.json")
+        .unreadable,
+        file: folder.path,
+        reason: "holds neither model.safetensors nor model.safetensors.index.json"
+      )
     }
     self.files = files
   }
@@ -38,14 +40,21 @@ public struct CheckpointFolder: Sendable {
   private static func openShards(_ index: URL, in folder: URL) throws -> [String: SafetensorsFile] {
     guard let data = try? Data(contentsOf: index), let map = try? JSONDecoder().decode(Index.self, from: data) else {
       throw SafetensorsError(
-        .malformedIndex, file: index.path, reason: "is not JSON with a weight_map from tensor names to file names")
+        .malformedIndex,
+        file: index.path,
+        reason: "is not JSON with a weight_map from tensor names to file names"
+      )
     }
     var shards: [String: SafetensorsFile] = [:]
     var result: [String: SafetensorsFile] = [:]
     for (tensor, name) in map.weight_map {
       guard !name.contains("/"), !name.hasPrefix(".") else {
         throw SafetensorsError(
-          .malformedIndex, file: index.path, tensor: tensor, reason: "its shard '\(name)' is not a file of this folder")
+          .malformedIndex,
+          file: index.path,
+          tensor: tensor,
+          reason: "its shard '\(name)' is not a file of this folder"
+        )
       }
       let shard: SafetensorsFile
       if let open = shards[name] {
@@ -55,7 +64,12 @@ public struct CheckpointFolder: Sendable {
         shards[name] = shard
       }
       guard shard.entry(tensor) != nil else {
-        throw SafetensorsError(.missingTensor, file: shard.path, tensor: tensor, reason: "the index says that it is here")
+        throw SafetensorsError(
+          .missingTensor,
+          file: shard.path,
+          tensor: tensor,
+          reason: "the index says that it is here"
+        )
       }
       result[tensor] = shard
     }

@@ -7,7 +7,8 @@ public enum DurableFile {
   /// - Throws: `DurableFileError` with the path and the system's reason.
   public static func write(_ data: Data, to url: URL, permissions: mode_t = 0o644) throws {
     let aside = url.deletingLastPathComponent().appendingPathComponent(
-      ".\(url.lastPathComponent).\(UUID().uuidString).tmp")
+      ".\(url.lastPathComponent).\(UUID().uuidString).tmp"
+    )
     let descriptor = open(aside.path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, permissions)
     guard descriptor >= 0 else { throw DurableFileError(path: url.path, operation: "create") }
     do {
@@ -66,5 +67,6 @@ public struct DurableFileError: Error, Equatable, CustomStringConvertible {
     self.code = errno
   }
 
+  /// One sentence for people.
   public var description: String { "cannot \(operation) \(path): \(String(cString: strerror(code)))" }
 }

@@ -25,7 +25,12 @@ public struct PEFTConfiguration: Sendable, Equatable {
 
   /// Takes the fields.
   public init(
-    rank: Int, alpha: Double, dropout: Double, usesRSLoRA: Bool, targets: Targets, modulesToSave: [String],
+    rank: Int,
+    alpha: Double,
+    dropout: Double,
+    usesRSLoRA: Bool,
+    targets: Targets,
+    modulesToSave: [String],
     baseModel: String?
   ) {
     self.rank = rank
@@ -72,7 +77,8 @@ public struct PEFTAdapterFolder: Sendable, Equatable {
         let name = entry.name
         let bare = name.hasPrefix(Self.prefix) ? String(name.dropFirst(Self.prefix.count)) : name
         return (bare, entry.tensor)
-      })
+      }
+    )
   }
 
   /// Writes the folder, replacing files of the same names.
@@ -81,9 +87,14 @@ public struct PEFTAdapterFolder: Sendable, Equatable {
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     let prefixed = try TensorSet(tensors.entries.map { (PEFTAdapterFolder.prefix + $0.name, $0.tensor) })
     try SafetensorsFile.write(
-      prefixed, to: folder.appendingPathComponent(PEFTAdapterFolder.tensorsName), metadata: ["format": "pt"])
+      prefixed,
+      to: folder.appendingPathComponent(PEFTAdapterFolder.tensorsName),
+      metadata: ["format": "pt"]
+    )
     let json = try JSONSerialization.data(
-      withJSONObject: configuration.object, options: [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes])
+      withJSONObject: configuration.object,
+      options: [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+    )
     try DurableFile.write(json, to: folder.appendingPathComponent(PEFTAdapterFolder.configName))
   }
 }
@@ -138,10 +149,14 @@ extension PEFTConfiguration {
     default: throw fault("target_modules", "is neither a list of names nor a regular expression")
     }
     self.init(
-      rank: rank, alpha: try number("lora_alpha", default: nil), dropout: try number("lora_dropout", default: 0),
-      usesRSLoRA: (value("use_rslora") as? NSNumber)?.boolValue ?? false, targets: targets,
+      rank: rank,
+      alpha: try number("lora_alpha", default: nil),
+      dropout: try number("lora_dropout", default: 0),
+      usesRSLoRA: (value("use_rslora") as? NSNumber)?.boolValue ?? false,
+      targets: targets,
       modulesToSave: (value("modules_to_save") as? [String] ?? []).sorted(),
-      baseModel: value("base_model_name_or_path") as? String)
+      baseModel: value("base_model_name_or_path") as? String
+    )
   }
 
   /// The object of an `adapter_config.json` that PEFT loads.
@@ -152,7 +167,8 @@ extension PEFTConfiguration {
       case .pattern(let text): text
       }
     return [
-      "peft_type": "LORA", "task_type": "SEQ_CLS", "r": rank, "lora_alpha": alpha.rounded() == alpha ? Int(alpha) as Any : alpha,
+      "peft_type": "LORA", "task_type": "SEQ_CLS", "r": rank,
+      "lora_alpha": alpha.rounded() == alpha ? Int(alpha) as Any : alpha,
       "lora_dropout": dropout, "use_rslora": usesRSLoRA, "target_modules": targetValue,
       "modules_to_save": modulesToSave.isEmpty ? NSNull() as Any : modulesToSave, "bias": "none",
       "fan_in_fan_out": false, "init_lora_weights": true, "inference_mode": true,

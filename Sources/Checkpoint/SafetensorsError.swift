@@ -39,6 +39,7 @@ public struct SafetensorsError: Error, Equatable, CustomStringConvertible {
     self.reason = reason
   }
 
+  /// One sentence for people.
   public var description: String {
     if let tensor { "\(file): tensor '\(tensor)': \(reason)" } else { "\(file): \(reason)" }
   }

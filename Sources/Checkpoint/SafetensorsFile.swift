@@ -56,8 +56,11 @@ public final class SafetensorsFile: Sendable {
       }
     default:
       throw SafetensorsError(
-        .unsupportedType, file: path, tensor: name,
-        reason: "has dtype \(entry.type.rawValue); expected F32, F16, BF16 or F64")
+        .unsupportedType,
+        file: path,
+        tensor: name,
+        reason: "has dtype \(entry.type.rawValue); expected F32, F16, BF16 or F64"
+      )
     }
   }
 
@@ -81,7 +84,11 @@ public final class SafetensorsFile: Sendable {
     case .u8: return (0..<count).map { Int(raw.loadUnaligned(fromByteOffset: $0, as: UInt8.self)) }
     default:
       throw SafetensorsError(
-        .unsupportedType, file: path, tensor: name, reason: "has dtype \(entry.type.rawValue); expected integers")
+        .unsupportedType,
+        file: path,
+        tensor: name,
+        reason: "has dtype \(entry.type.rawValue); expected integers"
+      )
     }
   }
 
@@ -94,8 +101,11 @@ public final class SafetensorsFile: Sendable {
   private func missing(_ name: String) -> SafetensorsError {
     let near = names.prefix(6).joined(separator: ", ")
     return SafetensorsError(
-      .missingTensor, file: path, tensor: name,
-      reason: "is not in the file, which holds \(entries.count) tensors (\(near)\(entries.count > 6 ? ", …" : ""))")
+      .missingTensor,
+      file: path,
+      tensor: name,
+      reason: "is not in the file, which holds \(entries.count) tensors (\(near)\(entries.count > 6 ? ", …" : ""))"
+    )
   }
 }
 

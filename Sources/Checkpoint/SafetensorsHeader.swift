@@ -50,23 +50,34 @@ struct SafetensorsHeader {
   init(_ bytes: UnsafeRawBufferPointer, file: String) throws {
     guard bytes.count >= 8 else {
       throw SafetensorsError(
-        .truncated, file: file, reason: "has \(bytes.count) bytes; a safetensors file starts with 8 bytes of length")
+        .truncated,
+        file: file,
+        reason: "has \(bytes.count) bytes; a safetensors file starts with 8 bytes of length"
+      )
     }
     let declared = UInt64(littleEndian: bytes.loadUnaligned(as: UInt64.self))
     guard declared <= UInt64(SafetensorsHeader.longestHeader) else {
       throw SafetensorsError(
-        .headerLength, file: file,
+        .headerLength,
+        file: file,
         reason: "declares a header of \(declared) bytes; at most \(SafetensorsHeader.longestHeader) are believed. "
-          + "Is this a safetensors file?")
+          + "Is this a safetensors file?"
+      )
     }
     let length = Int(declared)
     guard length >= 2 else {
-      throw SafetensorsError(.headerLength, file: file, reason: "declares a header of \(length) bytes, too few for JSON")
+      throw SafetensorsError(
+        .headerLength,
+        file: file,
+        reason: "declares a header of \(length) bytes, too few for JSON"
+      )
     }
     guard bytes.count - 8 >= length else {
       throw SafetensorsError(
-        .truncated, file: file,
-        reason: "declares a header of \(length) bytes but only \(bytes.count - 8) follow; the file is cut short")
+        .truncated,
+        file: file,
+        reason: "declares a header of \(length) bytes but only \(bytes.count - 8) follow; the file is cut short"
+      )
     }
     let json = Data(bytes[8..<(8 + length)])
     let object: [String: RawValue]
@@ -80,10 +91,20 @@ struct SafetensorsHeader {
       case .text(let pairs) where name == "__metadata__": metadata = pairs
       case .tensor(let raw) where name != "__metadata__":
         entries[name] = try SafetensorsHeader.entry(
-          name, raw, dataStart: 8 + length, dataCount: bytes.count - 8 - length, file: file)
+          name,
+          raw,
+          dataStart: 8 + length,
+          dataCount: bytes.count - 8 - length,
+          file: file
+        )
       default:
         let expected = name == "__metadata__" ? "text mapped to text" : "dtype, shape and data_offsets of whole numbers"
-        throw SafetensorsError(.malformedHeader, file: file, tensor: name, reason: "its header entry is not \(expected)")
+        throw SafetensorsError(
+          .malformedHeader,
+          file: file,
+          tensor: name,
+          reason: "its header entry is not \(expected)"
+        )
       }
     }
     try SafetensorsHeader.checkCoverage(entries, dataStart: 8 + length, dataEnd: bytes.count, file: file)
@@ -92,7 +113,11 @@ struct SafetensorsHeader {
   }
 
   private static func entry(
-    _ name: String, _ raw: RawEntry, dataStart: Int, dataCount: Int, file: String
+    _ name: String,
+    _ raw: RawEntry,
+    dataStart: Int,
+    dataCount: Int,
+    file: String
   ) throws -> SafetensorsEntry {
     func fault(_ code: SafetensorsError.Code, _ reason: String) -> SafetensorsError {
       SafetensorsError(code, file: file, tensor: name, reason: reason)
@@ -101,17 +126,24 @@ struct SafetensorsHeader {
     guard let type = ElementType(rawValue: typeName) else {
       throw fault(
         .unsupportedType,
-        "has dtype \(typeName); known are \(ElementType.allCases.map(\.rawValue).joined(separator: ", "))")
+        "has dtype \(typeName); known are \(ElementType.allCases.map(\.rawValue).joined(separator: ", "))"
+      )
     }
     let (shape, offsets) = (raw.shape, raw.data_offsets)
-    guard shape.allSatisfy({ $0 >= 0 }) else { throw fault(.malformedHeader, "its shape \(shape) has a negative extent") }
+    guard shape.allSatisfy({ $0 >= 0 }) else {
+      throw fault(.malformedHeader, "its shape \(shape) has a negative extent")
+    }
     guard offsets.count == 2, offsets[0] >= 0 else {
       throw fault(.malformedHeader, "its data_offsets \(offsets) are not two non-negative integers")
     }
-    guard offsets[0] <= offsets[1] else { throw fault(.badOffsets, "ends at \(offsets[1]) before it starts at \(offsets[0])") }
+    guard offsets[0] <= offsets[1] else {
+      throw fault(.badOffsets, "ends at \(offsets[1]) before it starts at \(offsets[0])")
+    }
     guard offsets[1] <= dataCount else {
       throw fault(
-        .truncated, "ends at byte \(offsets[1]) of the data, but the file holds only \(dataCount); the file is cut short")
+        .truncated,
+        "ends at byte \(offsets[1]) of the data, but the file holds only \(dataCount); the file is cut short"
+      )
     }
     guard let count = Tensor.count(of: shape), !count.multipliedReportingOverflow(by: type.byteCount).overflow else {
       throw fault(.badOffsets, "its shape \(shape) is too large to count")
@@ -119,15 +151,23 @@ struct SafetensorsHeader {
     guard count * type.byteCount == offsets[1] - offsets[0] else {
       throw fault(
         .badOffsets,
-        "shape \(shape) of \(typeName) needs \(count * type.byteCount) bytes, its offsets span \(offsets[1] - offsets[0])")
+        "shape \(shape) of \(typeName) needs \(count * type.byteCount) bytes, its offsets span \(offsets[1] - offsets[0])"
+      )
     }
     return SafetensorsEntry(
-      name: name, type: type, shape: shape, range: (dataStart + offsets[0])..<(dataStart + offsets[1]))
+      name: name,
+      type: type,
+      shape: shape,
+      range: (dataStart + offsets[0])..<(dataStart + offsets[1])
+    )
   }
 
   /// Data must be covered exactly once: an overlap or a hole means that the header lies about something.
   private static func checkCoverage(
-    _ entries: [String: SafetensorsEntry], dataStart: Int, dataEnd: Int, file: String
+    _ entries: [String: SafetensorsEntry],
+    dataStart: Int,
+    dataEnd: Int,
+    file: String
   ) throws {
     var position = dataStart
     let ordered = entries.values.sorted {
@@ -137,14 +177,20 @@ struct SafetensorsHeader {
       guard entry.range.lowerBound == position else {
         let what = entry.range.lowerBound < position ? "overlaps the tensor before it" : "leaves a hole before it"
         throw SafetensorsError(
-          .badOffsets, file: file, tensor: entry.name,
-          reason: "\(what): starts at byte \(entry.range.lowerBound - dataStart), expected \(position - dataStart)")
+          .badOffsets,
+          file: file,
+          tensor: entry.name,
+          reason: "\(what): starts at byte \(entry.range.lowerBound - dataStart), expected \(position - dataStart)"
+        )
       }
       position = entry.range.upperBound
     }
     guard position == dataEnd else {
       throw SafetensorsError(
-        .badOffsets, file: file, reason: "\(dataEnd - position) bytes after the last tensor belong to none")
+        .badOffsets,
+        file: file,
+        reason: "\(dataEnd - position) bytes after the last tensor belong to none"
+      )
     }
   }
 

@@ -49,6 +49,7 @@ public enum TensorError: Error, Equatable, CustomStringConvertible {
   /// Two tensors of one set share a name.
   case duplicateName(String)
 
+  /// One sentence for people.
   public var description: String {
     switch self {
     case .shapeMismatch(let shape, let count): "\(count) values do not fill a tensor of shape \(shape)"

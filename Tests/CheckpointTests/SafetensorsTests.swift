@@ -72,7 +72,11 @@ final class TemporaryFolder {
       .init(description: "a list", content: make("[1]"), code: .malformedHeader),
       .init(description: "entry is a number", content: make("{\"w\":3}"), code: .malformedHeader),
       .init(description: "metadata of numbers", content: make("{\"__metadata__\":{\"a\":1}}"), code: .malformedHeader),
-      .init(description: "no offsets", content: make("{\"w\":{\"dtype\":\"F32\",\"shape\":[1]}}"), code: .malformedHeader),
+      .init(
+        description: "no offsets",
+        content: make("{\"w\":{\"dtype\":\"F32\",\"shape\":[1]}}"),
+        code: .malformedHeader
+      ),
       .init(description: "fractional extent", content: make(one("F32", "[1.5]", "[0,4]"), 4), code: .malformedHeader),
       .init(description: "negative extent", content: make(one("F32", "[-1]", "[0,4]"), 4), code: .malformedHeader),
       .init(description: "negative offset", content: make(one("F32", "[1]", "[-4,0]"), 4), code: .malformedHeader),
@@ -81,19 +85,27 @@ final class TemporaryFolder {
       .init(description: "backwards offsets", content: make(one("F32", "[1]", "[4,0]"), 4), code: .badOffsets),
       .init(description: "data cut short", content: make(one("F32", "[4]", "[0,16]"), 8), code: .truncated),
       .init(
-        description: "extents that overflow", content: make(one("F32", "[4611686018427387904,4]", "[0,4]"), 4),
-        code: .badOffsets),
+        description: "extents that overflow",
+        content: make(one("F32", "[4611686018427387904,4]", "[0,4]"), 4),
+        code: .badOffsets
+      ),
       .init(description: "bytes left over", content: make(one("F32", "[1]", "[0,4]"), 8), code: .badOffsets),
       .init(
         description: "overlap",
         content: make(
           "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[4,12]}}",
-          12), code: .badOffsets),
+          12
+        ),
+        code: .badOffsets
+      ),
       .init(
         description: "hole",
         content: make(
           "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[8,12]}}",
-          12), code: .badOffsets),
+          12
+        ),
+        code: .badOffsets
+      ),
     ]
   }()
 
@@ -120,7 +132,9 @@ final class TemporaryFolder {
   @Test func aMissingTensorAndAWrongTypeNameTheTensor() throws {
     let folder = try TemporaryFolder()
     let url = folder.file("i.safetensors")
-    try bytes("{\"n\":{\"dtype\":\"I64\",\"shape\":[1],\"data_offsets\":[0,8]}}", data: [5, 0, 0, 0, 0, 0, 0, 0]).write(to: url)
+    try bytes("{\"n\":{\"dtype\":\"I64\",\"shape\":[1],\"data_offsets\":[0,8]}}", data: [5, 0, 0, 0, 0, 0, 0, 0]).write(
+      to: url
+    )
     let file = try SafetensorsFile(opening: url)
     #expect(try file.integers("n") == [5])
     #expect(throws: SafetensorsError.self) { try file.floats("n") }

@@ -52,7 +52,12 @@ import Testing
     var gradient = [Float](repeating: .nan, count: model.layout.count)
     let trained = try trainedKinds(oracle)
     _ = try runner(model, threads: threads).gradient(
-      of: batch, parameters: parameters, trained: trained, dropoutKey: nil, into: &gradient)
+      of: batch,
+      parameters: parameters,
+      trained: trained,
+      dropoutKey: nil,
+      into: &gradient
+    )
     let names = try oracle.facts().trained
     #expect(!names.isEmpty)
     var untrained = Set(model.layout.entries.map(\.name))
@@ -78,8 +83,11 @@ import Testing
       ? (.sgd(momentum: 0, weightDecay: 0), options.sgd.lr)
       : (
         .adamW(
-          beta1: Float(options.adamw.betas[0]), beta2: Float(options.adamw.betas[1]),
-          epsilon: Float(options.adamw.eps), weightDecay: Float(options.adamw.weight_decay)), options.adamw.lr
+          beta1: Float(options.adamw.betas[0]),
+          beta2: Float(options.adamw.betas[1]),
+          epsilon: Float(options.adamw.eps),
+          weightDecay: Float(options.adamw.weight_decay)
+        ), options.adamw.lr
       )
     var state = Optimizer(rule, layout: model.layout, trained: trained)
     var parameters = start
@@ -89,7 +97,12 @@ import Testing
     for step in 0..<3 {
       let (batch, _) = try oracle.batch(step)
       let summary = try runner.gradient(
-        of: batch, parameters: parameters, trained: trained, dropoutKey: nil, into: &gradient)
+        of: batch,
+        parameters: parameters,
+        trained: trained,
+        dropoutKey: nil,
+        into: &gradient
+      )
       #expect(abs(summary.meanLoss - Double(losses[step])) < 1e-4)
       state.step(&parameters, gradient: gradient, learningRate: Float(rate), headLearningRate: Float(rate))
     }

@@ -17,8 +17,10 @@ import Testing
     }
     let base = try FrozenModel(folder: oracle.url.appendingPathComponent("model"))
     let model = try AdaptedModel(
-      base: base, adapter: LoRAConfiguration(rank: 3, alpha: 6, dropout: 0.2, targets: .suffixes(targets)),
-      head: ClassificationHead(labelCount: 3, pooling: pooling))
+      base: base,
+      adapter: LoRAConfiguration(rank: 3, alpha: 6, dropout: 0.2, targets: .suffixes(targets)),
+      head: ClassificationHead(labelCount: 3, pooling: pooling)
+    )
     let parameters = (0..<model.layout.count).map { Float(sin(Double($0) * 1.3) * 0.3) }
     let (batch, _) = try oracle.batch(0)
     let runner = ModelRunner(model: model, pool: ComputePool(threadCount: 2), tokensPerSlice: 8)
@@ -50,7 +52,8 @@ import Testing
           let expected = zip(gradient, step).reduce(0.0) { $0 + Double($1.0) * Double($1.1) } / length
           #expect(
             abs(slope - expected) < 2e-3 * max(0.05, abs(expected)),
-            "\(entry.name) direction \(direction), dropout \(key != nil): slope \(slope), gradient \(expected)")
+            "\(entry.name) direction \(direction), dropout \(key != nil): slope \(slope), gradient \(expected)"
+          )
         }
       }
     }

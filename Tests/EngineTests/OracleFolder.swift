@@ -12,7 +12,8 @@ struct OracleFolder: CustomStringConvertible, Sendable {
 
   /// Fixtures that are committed, made by Tests/Oracles/make_bert_fixtures.py.
   static let committed: [OracleFolder] = folders(
-    under: packageRoot.appendingPathComponent("Tests/EngineTests/Fixtures/bert"))
+    under: packageRoot.appendingPathComponent("Tests/EngineTests/Fixtures/bert")
+  )
 
   /// Larger ones beside the checkout, where they exist.
   static let shared: [OracleFolder] = ["bert", "bert_nohead"].map {
@@ -68,7 +69,10 @@ struct OracleFolder: CustomStringConvertible, Sendable {
       let places = (row * width..<(row + 1) * width).filter { mask[$0] == 1 }
       kept += places
       batch.append(
-        tokens: places.map { Int32(ids[$0]) }, tokenTypes: places.map { Int32(types[$0]) }, label: labels[row])
+        tokens: places.map { Int32(ids[$0]) },
+        tokenTypes: places.map { Int32(types[$0]) },
+        label: labels[row]
+      )
     }
     return (batch, kept)
   }
@@ -80,10 +84,16 @@ struct OracleFolder: CustomStringConvertible, Sendable {
     let configuration = try LoRAConfiguration(peft: adapter.configuration)
     let pooling = Pooling(rawValue: (try? facts().pooling) ?? "pooler") ?? .pooler
     let own = adapter.tensors["classifier.weight"]
-    let head = try own ?? SafetensorsFile(opening: url.appendingPathComponent("model/model.safetensors")).tensor(
-      "classifier.weight")
+    let head =
+      try own
+      ?? SafetensorsFile(opening: url.appendingPathComponent("model/model.safetensors")).tensor(
+        "classifier.weight"
+      )
     let model = try AdaptedModel(
-      base: base, adapter: configuration, head: ClassificationHead(labelCount: head.shape[0], pooling: pooling))
+      base: base,
+      adapter: configuration,
+      head: ClassificationHead(labelCount: head.shape[0], pooling: pooling)
+    )
     var parameters = [Float](repeating: 0, count: model.layout.count)
     if own == nil {
       let file = try SafetensorsFile(opening: url.appendingPathComponent("model/model.safetensors"))

@@ -60,7 +60,10 @@ public struct AdaptedModel: Sendable {
     }
     if head.pooling == .pooler, base.pooler == nil {
       throw ModelError.badOption(
-        name: "pooling", found: "pooler", expected: "mean, because the checkpoint has no pooler weights")
+        name: "pooling",
+        found: "pooler",
+        expected: "mean, because the checkpoint has no pooler weights"
+      )
     }
     var tensors: [(name: String, shape: [Int], kind: ParameterKind)] = []
     var offset = 0
@@ -69,7 +72,10 @@ public struct AdaptedModel: Sendable {
       guard try adapter.targets.matches(path) else { return nil }
       guard adapter.rank <= min(input, output) else {
         throw ModelError.badOption(
-          name: "rank", found: "\(adapter.rank)", expected: "at most \(min(input, output)) for module \(path)")
+          name: "rank",
+          found: "\(adapter.rank)",
+          expected: "at most \(min(input, output)) for module \(path)"
+        )
       }
       let a = adapter.rank * input
       let b = output * adapter.rank
@@ -92,7 +98,9 @@ public struct AdaptedModel: Sendable {
     poolerSlot = head.pooling == .pooler ? try slot(names.modulePrefix + names.pooler, hidden, hidden) : nil
     guard adapted > 0 else {
       throw ModelError.noSuchModule(
-        targets: adapter.targets.texts, available: base.adaptableModules.map(\.name))
+        targets: adapter.targets.texts,
+        available: base.adaptableModules.map(\.name)
+      )
     }
     classifierWeightOffset = offset
     classifierBiasOffset = offset + head.labelCount * hidden

@@ -13,7 +13,11 @@ public enum AdapterInitialisation {
       switch entry.kind {
       case .loraA:
         let start = try matrixA(
-          rank: entry.shape[0], inputSize: entry.shape[1], rule: model.adapter.initialisation, generator: &generator)
+          rank: entry.shape[0],
+          inputSize: entry.shape[1],
+          rule: model.adapter.initialisation,
+          generator: &generator
+        )
         values.replaceSubrange(entry.range, with: start)
       case .head where entry.shape.count == 2:
         for index in entry.range { values[index] = Float(0.02 * generator.normal()) }
@@ -26,7 +30,10 @@ public enum AdapterInitialisation {
 
   /// A of r × dIn, row-major.
   private static func matrixA(
-    rank: Int, inputSize: Int, rule: LoRAConfiguration.Initialisation, generator: inout SeededGenerator
+    rank: Int,
+    inputSize: Int,
+    rule: LoRAConfiguration.Initialisation,
+    generator: inout SeededGenerator
   ) throws -> [Float] {
     switch rule {
     case .kaiming:
@@ -35,7 +42,10 @@ public enum AdapterInitialisation {
       return (0..<rank * inputSize).map { _ in Float((2 * generator.uniform() - 1) * bound) }
     case .orthonormal:
       let gaussian = try Matrix(
-        rows: rank, columns: inputSize, values: (0..<rank * inputSize).map { _ in generator.normal() })
+        rows: rank,
+        columns: inputSize,
+        values: (0..<rank * inputSize).map { _ in generator.normal() }
+      )
       return try ThinQR(transposeOf: gaussian).q.transposed.floats
     }
   }

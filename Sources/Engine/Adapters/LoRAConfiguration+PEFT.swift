@@ -10,8 +10,12 @@ extension LoRAConfiguration {
       case .pattern(let text): .pattern(text)
       }
     try self.init(
-      rank: peft.rank, alpha: peft.alpha, dropout: peft.dropout, scaling: peft.usesRSLoRA ? .rslora : .lora,
-      targets: targets)
+      rank: peft.rank,
+      alpha: peft.alpha,
+      dropout: peft.dropout,
+      scaling: peft.usesRSLoRA ? .rslora : .lora,
+      targets: targets
+    )
   }
 
   /// This configuration as PEFT writes it, for a classifier.
@@ -23,7 +27,13 @@ extension LoRAConfiguration {
       case .pattern(let text): .pattern(text)
       }
     return PEFTConfiguration(
-      rank: rank, alpha: alpha, dropout: dropout, usesRSLoRA: scaling == .rslora, targets: names,
-      modulesToSave: ["classifier", "score"], baseModel: baseModel)
+      rank: rank,
+      alpha: alpha,
+      dropout: dropout,
+      usesRSLoRA: scaling == .rslora,
+      targets: names,
+      modulesToSave: ["classifier", "score"],
+      baseModel: baseModel
+    )
   }
 }

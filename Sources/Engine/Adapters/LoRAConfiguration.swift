@@ -34,7 +34,11 @@ public struct LoRAConfiguration: Sendable, Equatable {
   /// Checks the ranges.
   /// - Throws: `ModelError.badOption`.
   public init(
-    rank: Int, alpha: Double, dropout: Double = 0, scaling: Scaling = .lora, targets: TargetModules,
+    rank: Int,
+    alpha: Double,
+    dropout: Double = 0,
+    scaling: Scaling = .lora,
+    targets: TargetModules,
     initialisation: Initialisation = .kaiming
   ) throws {
     guard rank >= 1, rank <= 4096 else {

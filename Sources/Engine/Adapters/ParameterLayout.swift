@@ -9,6 +9,7 @@ public enum ParameterKind: String, Sendable, CaseIterable {
 
 /// The kinds of parameter that receive gradients in a run.
 public struct TrainedKinds: OptionSet, Sendable {
+  /// One bit a kind.
   public let rawValue: Int
   /// Takes the bits of the cases below.
   public init(rawValue: Int) { self.rawValue = rawValue }
@@ -82,7 +83,9 @@ public struct ParameterLayout: Sendable, Equatable {
       }
       guard entry.shape == given.tensor.shape else {
         throw ModelError.wrongParameter(
-          name: given.name, reason: "has shape \(given.tensor.shape), expected \(entry.shape)")
+          name: given.name,
+          reason: "has shape \(given.tensor.shape), expected \(entry.shape)"
+        )
       }
       values.replaceSubrange(entry.range, with: given.tensor.values)
     }

@@ -19,7 +19,9 @@ final class Arena: @unchecked Sendable {
     guard needed > capacity else { return }
     base?.deallocate()
     let raw = UnsafeMutableRawPointer.allocate(
-      byteCount: needed * MemoryLayout<Float>.stride, alignment: Arena.granule * MemoryLayout<Float>.stride)
+      byteCount: needed * MemoryLayout<Float>.stride,
+      alignment: Arena.granule * MemoryLayout<Float>.stride
+    )
     base = raw.bindMemory(to: Float.self, capacity: needed)
     capacity = needed
   }

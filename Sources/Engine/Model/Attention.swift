@@ -14,7 +14,9 @@ struct Attention {
 
   /// Writes the context (T × hidden) and the log-sum-exp (heads × T) of the sequences that `offsets` describe.
   func forward(
-    _ buffers: LayerBuffers, offsets: UnsafeBufferPointer<Int>, scores: UnsafeMutablePointer<Float>
+    _ buffers: LayerBuffers,
+    offsets: UnsafeBufferPointer<Int>,
+    scores: UnsafeMutablePointer<Float>
   ) {
     let tokens = offsets[offsets.count - 1] - offsets[0]
     for sequence in 0..<(offsets.count - 1) {
@@ -24,12 +26,32 @@ struct Attention {
         let place = start * width + head * headSize
         let lse = buffers.logSumExp + head * tokens + start
         BLAS.sgemm(
-          transA: false, transB: true, m: length, n: length, k: headSize, a: buffers.query + place, lda: width,
-          b: buffers.key + place, ldb: width, c: scores, ldc: length)
+          transA: false,
+          transB: true,
+          m: length,
+          n: length,
+          k: headSize,
+          a: buffers.query + place,
+          lda: width,
+          b: buffers.key + place,
+          ldb: width,
+          c: scores,
+          ldc: length
+        )
         fl_softmax_rows(scores, lse, length, length, scale)
         BLAS.sgemm(
-          transA: false, transB: false, m: length, n: headSize, k: length, a: scores, lda: length,
-          b: buffers.value + place, ldb: width, c: buffers.context + place, ldc: width)
+          transA: false,
+          transB: false,
+          m: length,
+          n: headSize,
+          k: length,
+          a: scores,
+          lda: length,
+          b: buffers.value + place,
+          ldb: width,
+          c: buffers.context + place,
+          ldc: width
+        )
       }
     }
   }
@@ -38,9 +60,13 @@ struct Attention {
   ///
   /// dV = Pᵀ dO, dP = dO Vᵀ, dS = P ∘ (dP − Σ P ∘ dP) / √d, dQ = dS K, dK = dSᵀ Q.
   func backward(
-    _ buffers: LayerBuffers, gradContext: UnsafePointer<Float>, offsets: UnsafeBufferPointer<Int>,
-    gradQuery: UnsafeMutablePointer<Float>, gradKey: UnsafeMutablePointer<Float>,
-    gradValue: UnsafeMutablePointer<Float>, scores: UnsafeMutablePointer<Float>,
+    _ buffers: LayerBuffers,
+    gradContext: UnsafePointer<Float>,
+    offsets: UnsafeBufferPointer<Int>,
+    gradQuery: UnsafeMutablePointer<Float>,
+    gradKey: UnsafeMutablePointer<Float>,
+    gradValue: UnsafeMutablePointer<Float>,
+    scores: UnsafeMutablePointer<Float>,
     gradScores: UnsafeMutablePointer<Float>
   ) {
     let tokens = offsets[offsets.count - 1] - offsets[0]
@@ -51,22 +77,72 @@ struct Attention {
         let place = start * width + head * headSize
         let lse = buffers.logSumExp + head * tokens + start
         BLAS.sgemm(
-          transA: false, transB: true, m: length, n: length, k: headSize, a: buffers.query + place, lda: width,
-          b: buffers.key + place, ldb: width, c: scores, ldc: length)
+          transA: false,
+          transB: true,
+          m: length,
+          n: length,
+          k: headSize,
+          a: buffers.query + place,
+          lda: width,
+          b: buffers.key + place,
+          ldb: width,
+          c: scores,
+          ldc: length
+        )
         fl_softmax_restore(scores, lse, length, length, scale)
         BLAS.sgemm(
-          transA: true, transB: false, m: length, n: headSize, k: length, a: scores, lda: length,
-          b: gradContext + place, ldb: width, c: gradValue + place, ldc: width)
+          transA: true,
+          transB: false,
+          m: length,
+          n: headSize,
+          k: length,
+          a: scores,
+          lda: length,
+          b: gradContext + place,
+          ldb: width,
+          c: gradValue + place,
+          ldc: width
+        )
         BLAS.sgemm(
-          transA: false, transB: true, m: length, n: length, k: headSize, a: gradContext + place, lda: width,
-          b: buffers.value + place, ldb: width, c: gradScores, ldc: length)
+          transA: false,
+          transB: true,
+          m: length,
+          n: length,
+          k: headSize,
+          a: gradContext + place,
+          lda: width,
+          b: buffers.value + place,
+          ldb: width,
+          c: gradScores,
+          ldc: length
+        )
         fl_softmax_backward(scores, gradScores, length, length, scale)
         BLAS.sgemm(
-          transA: false, transB: false, m: length, n: headSize, k: length, a: gradScores, lda: length,
-          b: buffers.key + place, ldb: width, c: gradQuery + place, ldc: width)
+          transA: false,
+          transB: false,
+          m: length,
+          n: headSize,
+          k: length,
+          a: gradScores,
+          lda: length,
+          b: buffers.key + place,
+          ldb: width,
+          c: gradQuery + place,
+          ldc: width
+        )
         BLAS.sgemm(
-          transA: true, transB: false, m: length, n: headSize, k: length, a: gradScores, lda: length,
-          b: buffers.query + place, ldb: width, c: gradKey + place, ldc: width)
+          transA: true,
+          transB: false,
+          m: length,
+          n: headSize,
+          k: length,
+          a: gradScores,
+          lda: length,
+          b: buffers.query + place,
+          ldb: width,
+          c: gradKey + place,
+          ldc: width
+        )
       }
     }
   }

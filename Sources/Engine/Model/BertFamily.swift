@@ -11,7 +11,11 @@ enum BertFamily {
     let heads = try config.count("num_attention_heads")
     guard hidden % heads == 0 else {
       throw ModelError.badConfiguration(
-        file: config.file, key: "num_attention_heads", expected: "a divisor of hidden_size \(hidden)", found: "\(heads)")
+        file: config.file,
+        key: "num_attention_heads",
+        expected: "a divisor of hidden_size \(hidden)",
+        found: "\(heads)"
+      )
     }
     return TransformerSpec(
       family: modelType,
@@ -26,7 +30,8 @@ enum BertFamily {
       normPlacement: .post,
       activation: .gelu,
       positions: .learned,
-      attention: .bidirectional)
+      attention: .bidirectional
+    )
   }
 
   static let names = TensorNames(
@@ -50,5 +55,6 @@ enum BertFamily {
     feedForwardNorm: { "encoder.layer.\($0).output.LayerNorm" },
     pooler: "pooler.dense",
     prefixes: ["bert.", ""],
-    modulePrefix: "bert.")
+    modulePrefix: "bert."
+  )
 }

@@ -11,8 +11,14 @@ extension SlicePass {
     let rows = input.tokenCount
     func run(_ module: LayerModule, _ x: UnsafePointer<Float>, to y: UnsafeMutablePointer<Float>) {
       adapted(index, module).forward(
-        x, rows: rows, parameters: input.parameters, output: y, down: own.down[module.rawValue],
-        dropout: input.dropout, scratch: buffers.dropped)
+        x,
+        rows: rows,
+        parameters: input.parameters,
+        output: y,
+        down: own.down[module.rawValue],
+        dropout: input.dropout,
+        scratch: buffers.dropped
+      )
     }
     run(.query, x, to: own.query)
     run(.key, x, to: own.key)
@@ -20,20 +26,43 @@ extension SlicePass {
     withOffsets(input) { attention.forward(own, offsets: $0, scores: buffers.scores) }
     run(.attentionOutput, own.context, to: own.attentionSum)
     fl_add_layernorm_forward(
-      own.attentionSum, x, layer.attentionNorm.gamma, layer.attentionNorm.beta, spec.normEpsilon, own.attentionSum,
-      own.middle, own.attentionMean, own.attentionScale, rows, spec.hiddenSize)
+      own.attentionSum,
+      x,
+      layer.attentionNorm.gamma,
+      layer.attentionNorm.beta,
+      spec.normEpsilon,
+      own.attentionSum,
+      own.middle,
+      own.attentionMean,
+      own.attentionScale,
+      rows,
+      spec.hiddenSize
+    )
     run(.feedForwardIn, own.middle, to: own.preActivation)
     fl_gelu_forward(own.preActivation, buffers.activation, rows * spec.feedForwardSize)
     run(.feedForwardOut, buffers.activation, to: own.feedForwardSum)
     fl_add_layernorm_forward(
-      own.feedForwardSum, own.middle, layer.feedForwardNorm.gamma, layer.feedForwardNorm.beta, spec.normEpsilon,
-      own.feedForwardSum, own.output, own.feedForwardMean, own.feedForwardScale, rows, spec.hiddenSize)
+      own.feedForwardSum,
+      own.middle,
+      layer.feedForwardNorm.gamma,
+      layer.feedForwardNorm.beta,
+      spec.normEpsilon,
+      own.feedForwardSum,
+      own.output,
+      own.feedForwardMean,
+      own.feedForwardScale,
+      rows,
+      spec.hiddenSize
+    )
   }
 
   /// `buffers.gradient` holds dy on entry and dx on return; below the lowest adapted layer nobody needs dx, so there
   /// the pass ends as soon as the layer's last adapter has its gradient.
   func backwardLayer(
-    _ index: Int, _ input: Input, _ buffers: PassBuffers, trained: TrainedKinds,
+    _ index: Int,
+    _ input: Input,
+    _ buffers: PassBuffers,
+    trained: TrainedKinds,
     gradients: UnsafeMutablePointer<Float>
   ) {
     let spec = model.base.spec
@@ -45,47 +74,93 @@ extension SlicePass {
     let isLowest = index == model.lowestAdaptedLayer
     func has(_ modules: LayerModule...) -> Bool { modules.contains { model.slots[index][$0.rawValue] != nil } }
     func run(
-      _ module: LayerModule, _ dy: UnsafePointer<Float>, input moduleInput: UnsafePointer<Float>,
-      to dx: UnsafeMutablePointer<Float>?, overwrite: Bool
+      _ module: LayerModule,
+      _ dy: UnsafePointer<Float>,
+      input moduleInput: UnsafePointer<Float>,
+      to dx: UnsafeMutablePointer<Float>?,
+      overwrite: Bool
     ) {
       adapted(index, module).backward(
-        dy, input: moduleInput, rows: rows, parameters: input.parameters, gradients: gradients, trained: trained,
-        down: own.down[module.rawValue].map { UnsafePointer($0) }, gradInput: dx, overwrite: overwrite,
-        dropout: input.dropout, gradDown: buffers.gradDown, scratch: buffers.dropped)
+        dy,
+        input: moduleInput,
+        rows: rows,
+        parameters: input.parameters,
+        gradients: gradients,
+        trained: trained,
+        down: own.down[module.rawValue].map { UnsafePointer($0) },
+        gradInput: dx,
+        overwrite: overwrite,
+        dropout: input.dropout,
+        gradDown: buffers.gradDown,
+        scratch: buffers.dropped
+      )
     }
 
     // y = norm(u + f): the norm's gradient flows to both u and f.
     fl_layernorm_backward(
-      buffers.gradient, own.feedForwardSum, own.feedForwardMean, own.feedForwardScale, layer.feedForwardNorm.gamma,
-      buffers.gradient, rows, hidden)
+      buffers.gradient,
+      own.feedForwardSum,
+      own.feedForwardMean,
+      own.feedForwardScale,
+      layer.feedForwardNorm.gamma,
+      buffers.gradient,
+      rows,
+      hidden
+    )
     let needsMiddle = !isLowest || has(.query, .key, .value, .attentionOutput)
     let needsActivation = needsMiddle || has(.feedForwardIn)
     if has(.feedForwardOut) {
       fl_gelu_forward(own.preActivation, buffers.activation, rows * spec.feedForwardSize)
     }
     run(
-      .feedForwardOut, buffers.gradient, input: buffers.activation, to: needsActivation ? buffers.gradActivation : nil,
-      overwrite: true)
+      .feedForwardOut,
+      buffers.gradient,
+      input: buffers.activation,
+      to: needsActivation ? buffers.gradActivation : nil,
+      overwrite: true
+    )
     guard needsActivation else { return }
     fl_gelu_backward(own.preActivation, buffers.gradActivation, buffers.gradActivation, rows * spec.feedForwardSize)
     run(
-      .feedForwardIn, buffers.gradActivation, input: own.middle, to: needsMiddle ? buffers.gradient : nil,
-      overwrite: false)
+      .feedForwardIn,
+      buffers.gradActivation,
+      input: own.middle,
+      to: needsMiddle ? buffers.gradient : nil,
+      overwrite: false
+    )
     guard needsMiddle else { return }
 
     // u = norm(x + o).
     fl_layernorm_backward(
-      buffers.gradient, own.attentionSum, own.attentionMean, own.attentionScale, layer.attentionNorm.gamma,
-      buffers.gradient, rows, hidden)
+      buffers.gradient,
+      own.attentionSum,
+      own.attentionMean,
+      own.attentionScale,
+      layer.attentionNorm.gamma,
+      buffers.gradient,
+      rows,
+      hidden
+    )
     let needsContext = !isLowest || has(.query, .key, .value)
     run(
-      .attentionOutput, buffers.gradient, input: own.context, to: needsContext ? buffers.gradResidual : nil,
-      overwrite: true)
+      .attentionOutput,
+      buffers.gradient,
+      input: own.context,
+      to: needsContext ? buffers.gradResidual : nil,
+      overwrite: true
+    )
     guard needsContext else { return }
     withOffsets(input) {
       attention.backward(
-        own, gradContext: buffers.gradResidual, offsets: $0, gradQuery: buffers.gradQuery, gradKey: buffers.gradKey,
-        gradValue: buffers.gradValue, scores: buffers.scores, gradScores: buffers.gradScores)
+        own,
+        gradContext: buffers.gradResidual,
+        offsets: $0,
+        gradQuery: buffers.gradQuery,
+        gradKey: buffers.gradKey,
+        gradValue: buffers.gradValue,
+        scores: buffers.scores,
+        gradScores: buffers.gradScores
+      )
     }
     let dx = isLowest ? nil : buffers.gradient
     run(.query, buffers.gradQuery, input: x, to: dx, overwrite: false)

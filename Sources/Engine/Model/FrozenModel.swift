@@ -60,12 +60,15 @@ public final class FrozenModel: @unchecked Sendable {
       Linear(
         weight: try store.pointer("\(path).weight", shape: [output, input]),
         bias: try store.pointer("\(path).bias", shape: [output]),
-        inputSize: input, outputSize: output)
+        inputSize: input,
+        outputSize: output
+      )
     }
     func norm(_ path: String) throws -> Norm {
       Norm(
         gamma: try store.pointer("\(path).weight", shape: [hidden]),
-        beta: try store.pointer("\(path).bias", shape: [hidden]))
+        beta: try store.pointer("\(path).bias", shape: [hidden])
+      )
     }
     wordEmbeddings = try store.pointer(names.wordEmbeddings, shape: [spec.vocabularySize, hidden])
     positionEmbeddings = try store.pointer(names.positionEmbeddings, shape: [spec.maximumPositions, hidden])
@@ -80,7 +83,8 @@ public final class FrozenModel: @unchecked Sendable {
           return try linear(names.module(index, module), input, output)
         },
         attentionNorm: try norm(names.attentionNorm(index)),
-        feedForwardNorm: try norm(names.feedForwardNorm(index)))
+        feedForwardNorm: try norm(names.feedForwardNorm(index))
+      )
     }
     pooler = store.contains("\(names.pooler).weight") ? try linear(names.pooler, hidden, hidden) : nil
     (fingerprint, parameterCount) = try store.identity()
@@ -140,7 +144,11 @@ final class WeightStore {
     let full = prefix + name
     guard let file = checkpoint.file(holding: full), let entry = file.entry(full) else {
       throw SafetensorsError(
-        .missingTensor, file: checkpoint.path, tensor: full, reason: "is missing, and the architecture needs it")
+        .missingTensor,
+        file: checkpoint.path,
+        tensor: full,
+        reason: "is missing, and the architecture needs it"
+      )
     }
     guard entry.shape == shape else {
       throw ModelError.wrongShape(file: file.path, tensor: full, expected: shape, found: entry.shape)

@@ -8,14 +8,21 @@ extension SlicePass {
     model.head.pooling == .pooler
       ? model.base.pooler.map {
         AdaptedLinear(
-          linear: $0, slot: model.poolerSlot, rank: model.adapter.rank, scale: model.adapter.scale)
+          linear: $0,
+          slot: model.poolerSlot,
+          rank: model.adapter.rank,
+          scale: model.adapter.scale
+        )
       } : nil
   }
 
   /// The pooler's mask counts sequences where a layer's counts tokens.
   private func poolerDropout(_ input: Input) -> AdaptedLinear.Dropout {
     AdaptedLinear.Dropout(
-      key: input.dropout.key, probability: input.dropout.probability, firstToken: input.sequences.lowerBound)
+      key: input.dropout.key,
+      probability: input.dropout.probability,
+      firstToken: input.sequences.lowerBound
+    )
   }
 
   func forwardHead(_ x: UnsafePointer<Float>, _ input: Input, _ buffers: PassBuffers) {
@@ -37,22 +44,41 @@ extension SlicePass {
     }
     if let pooler = poolerLinear {
       pooler.forward(
-        buffers.gathered, rows: rows, parameters: input.parameters, output: buffers.pooled,
-        down: model.poolerSlot == nil ? nil : buffers.poolerDown, dropout: poolerDropout(input),
-        scratch: buffers.dropped)
+        buffers.gathered,
+        rows: rows,
+        parameters: input.parameters,
+        output: buffers.pooled,
+        down: model.poolerSlot == nil ? nil : buffers.poolerDown,
+        dropout: poolerDropout(input),
+        scratch: buffers.dropped
+      )
       for index in 0..<(rows * hidden) { buffers.pooled[index] = tanhf(buffers.pooled[index]) }
     }
     let labels = model.head.labelCount
     fl_fill_rows(buffers.logits, input.parameters + model.classifierBiasOffset, rows, labels)
     BLAS.sgemm(
-      transA: false, transB: true, m: rows, n: labels, k: hidden, a: buffers.pooled, lda: hidden,
-      b: input.parameters + model.classifierWeightOffset, ldb: hidden, beta: 1, c: buffers.logits, ldc: labels)
+      transA: false,
+      transB: true,
+      m: rows,
+      n: labels,
+      k: hidden,
+      a: buffers.pooled,
+      lda: hidden,
+      b: input.parameters + model.classifierWeightOffset,
+      ldb: hidden,
+      beta: 1,
+      c: buffers.logits,
+      ldc: labels
+    )
   }
 
   /// Reads the logits' gradient from `buffers.logits`; leaves the last layer's gradient in `buffers.gradient`.
   /// - Returns: whether the layers have anything left to do.
   func backwardHead(
-    _ input: Input, _ buffers: PassBuffers, trained: TrainedKinds, gradients: UnsafeMutablePointer<Float>,
+    _ input: Input,
+    _ buffers: PassBuffers,
+    trained: TrainedKinds,
+    gradients: UnsafeMutablePointer<Float>,
     needsPooled: Bool
   ) -> Bool {
     let hidden = model.base.spec.hiddenSize
@@ -60,14 +86,35 @@ extension SlicePass {
     let rows = input.sequences.count
     if trained.contains(.head) {
       BLAS.sgemm(
-        transA: true, transB: false, m: labels, n: hidden, k: rows, a: buffers.logits, lda: labels, b: buffers.pooled,
-        ldb: hidden, beta: 1, c: gradients + model.classifierWeightOffset, ldc: hidden)
+        transA: true,
+        transB: false,
+        m: labels,
+        n: hidden,
+        k: rows,
+        a: buffers.logits,
+        lda: labels,
+        b: buffers.pooled,
+        ldb: hidden,
+        beta: 1,
+        c: gradients + model.classifierWeightOffset,
+        ldc: hidden
+      )
       fl_add_column_sums(buffers.logits, gradients + model.classifierBiasOffset, rows, labels)
     }
     guard needsPooled else { return false }
     BLAS.sgemm(
-      transA: false, transB: false, m: rows, n: hidden, k: labels, a: buffers.logits, lda: labels,
-      b: input.parameters + model.classifierWeightOffset, ldb: hidden, c: buffers.gradPooled, ldc: hidden)
+      transA: false,
+      transB: false,
+      m: rows,
+      n: hidden,
+      k: labels,
+      a: buffers.logits,
+      lda: labels,
+      b: input.parameters + model.classifierWeightOffset,
+      ldb: hidden,
+      c: buffers.gradPooled,
+      ldc: hidden
+    )
     let reachesLayers = model.lowestAdaptedLayer < model.base.spec.layerCount
     if let pooler = poolerLinear {
       for index in 0..<(rows * hidden) {
@@ -76,10 +123,19 @@ extension SlicePass {
       }
       // `pooled` has served: it takes the gradient of the first tokens.
       pooler.backward(
-        buffers.gradPooled, input: buffers.gathered, rows: rows, parameters: input.parameters, gradients: gradients,
-        trained: trained, down: model.poolerSlot == nil ? nil : UnsafePointer(buffers.poolerDown),
-        gradInput: reachesLayers ? buffers.pooled : nil, overwrite: true, dropout: poolerDropout(input),
-        gradDown: buffers.gradDown, scratch: buffers.dropped)
+        buffers.gradPooled,
+        input: buffers.gathered,
+        rows: rows,
+        parameters: input.parameters,
+        gradients: gradients,
+        trained: trained,
+        down: model.poolerSlot == nil ? nil : UnsafePointer(buffers.poolerDown),
+        gradInput: reachesLayers ? buffers.pooled : nil,
+        overwrite: true,
+        dropout: poolerDropout(input),
+        gradDown: buffers.gradDown,
+        scratch: buffers.dropped
+      )
     }
     guard reachesLayers else { return false }
     withOffsets(input) { offsets in

@@ -53,7 +53,11 @@ public struct HuggingFaceConfiguration {
     let found = try text(key, default: fallback)
     guard supported.contains(found) else {
       throw ModelError.unsupported(
-        file: file, key: key, found: "'\(found)'", supported: supported.joined(separator: ", "))
+        file: file,
+        key: key,
+        found: "'\(found)'",
+        supported: supported.joined(separator: ", ")
+      )
     }
     return found
   }

@@ -32,21 +32,25 @@ public struct PackedBatch: Sendable, Equatable {
       guard !range.isEmpty else { throw ModelError.badBatch(reason: "sequence \(index) has no token") }
       guard range.count <= spec.maximumPositions else {
         throw ModelError.badBatch(
-          reason: "sequence \(index) has \(range.count) tokens; the model has \(spec.maximumPositions) positions")
+          reason: "sequence \(index) has \(range.count) tokens; the model has \(spec.maximumPositions) positions"
+        )
       }
       for position in range {
         guard tokens[position] >= 0, Int(tokens[position]) < spec.vocabularySize else {
           throw ModelError.badBatch(
-            reason: "sequence \(index) holds token \(tokens[position]); the vocabulary has \(spec.vocabularySize)")
+            reason: "sequence \(index) holds token \(tokens[position]); the vocabulary has \(spec.vocabularySize)"
+          )
         }
         guard tokenTypes[position] >= 0, Int(tokenTypes[position]) < max(spec.tokenTypeCount, 1) else {
           throw ModelError.badBatch(
-            reason: "sequence \(index) holds token type \(tokenTypes[position]); the model has \(spec.tokenTypeCount)")
+            reason: "sequence \(index) holds token type \(tokenTypes[position]); the model has \(spec.tokenTypeCount)"
+          )
         }
       }
       guard labels[index] < model.head.labelCount else {
         throw ModelError.badBatch(
-          reason: "sequence \(index) has label \(labels[index]); the head has \(model.head.labelCount) classes")
+          reason: "sequence \(index) has label \(labels[index]); the head has \(model.head.labelCount) classes"
+        )
       }
     }
     guard tokens.count == tokenTypes.count else { throw ModelError.badBatch(reason: "a token lacks its type") }

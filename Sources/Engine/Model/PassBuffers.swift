@@ -22,7 +22,8 @@ struct PassBuffers {
     let isTraining: Bool
 
     func covers(_ other: Capacity) -> Bool {
-      tokens >= other.tokens && sequences >= other.sequences && longest >= other.longest && isTraining == other.isTraining
+      tokens >= other.tokens && sequences >= other.sequences && longest >= other.longest
+        && isTraining == other.isTraining
     }
   }
 
@@ -68,11 +69,22 @@ struct PassBuffers {
     arena.reset(toHold: total, buffers: (spec.layerCount - firstSaved + scratchCount) * 20 + 32)
     func makeLayer(_ slots: [AdaptedModel.Slot?]) -> LayerBuffers {
       LayerBuffers(
-        query: arena.take(t * h), key: arena.take(t * h), value: arena.take(t * h), context: arena.take(t * h),
-        attentionSum: arena.take(t * h), middle: arena.take(t * h), feedForwardSum: arena.take(t * h),
-        output: arena.take(t * h), preActivation: arena.take(t * f), logSumExp: arena.take(t * spec.headCount),
-        attentionMean: arena.take(t), attentionScale: arena.take(t), feedForwardMean: arena.take(t),
-        feedForwardScale: arena.take(t), down: slots.map { $0 == nil ? nil : arena.take(t * r) })
+        query: arena.take(t * h),
+        key: arena.take(t * h),
+        value: arena.take(t * h),
+        context: arena.take(t * h),
+        attentionSum: arena.take(t * h),
+        middle: arena.take(t * h),
+        feedForwardSum: arena.take(t * h),
+        output: arena.take(t * h),
+        preActivation: arena.take(t * f),
+        logSumExp: arena.take(t * spec.headCount),
+        attentionMean: arena.take(t),
+        attentionScale: arena.take(t),
+        feedForwardMean: arena.take(t),
+        feedForwardScale: arena.take(t),
+        down: slots.map { $0 == nil ? nil : arena.take(t * r) }
+      )
     }
     self.capacity = capacity
     self.firstSaved = firstSaved

@@ -69,13 +69,20 @@ final class SlicePass: @unchecked Sendable {
 
   private func prepare(_ input: Input, isTraining: Bool) -> PassBuffers {
     let needed = PassBuffers.Capacity(
-      tokens: input.tokenCount, sequences: input.sequences.count, longest: input.longest, isTraining: isTraining)
+      tokens: input.tokenCount,
+      sequences: input.sequences.count,
+      longest: input.longest,
+      isTraining: isTraining
+    )
     if let buffers, buffers.capacity.covers(needed) { return buffers }
     // Growing to the largest of each seen so far keeps alternating shapes from carving anew every time.
     let old = buffers?.capacity
     let grown = PassBuffers.Capacity(
-      tokens: max(needed.tokens, old?.tokens ?? 0), sequences: max(needed.sequences, old?.sequences ?? 0),
-      longest: max(needed.longest, old?.longest ?? 0), isTraining: isTraining)
+      tokens: max(needed.tokens, old?.tokens ?? 0),
+      sequences: max(needed.sequences, old?.sequences ?? 0),
+      longest: max(needed.longest, old?.longest ?? 0),
+      isTraining: isTraining
+    )
     let carved = PassBuffers(model, capacity: grown, arena: arena)
     buffers = carved
     return carved
@@ -96,14 +103,25 @@ final class SlicePass: @unchecked Sendable {
       }
     }
     fl_layernorm_forward(
-      buffers.gradient, base.embeddingNorm.gamma, base.embeddingNorm.beta, base.spec.normEpsilon, buffers.embedded,
-      buffers.statistics, buffers.statistics + input.tokenCount, input.tokenCount, hidden)
+      buffers.gradient,
+      base.embeddingNorm.gamma,
+      base.embeddingNorm.beta,
+      base.spec.normEpsilon,
+      buffers.embedded,
+      buffers.statistics,
+      buffers.statistics + input.tokenCount,
+      input.tokenCount,
+      hidden
+    )
   }
 
   func adapted(_ layer: Int, _ module: LayerModule) -> AdaptedLinear {
     AdaptedLinear(
-      linear: model.base.layers[layer].modules[module.rawValue], slot: model.slots[layer][module.rawValue],
-      rank: model.adapter.rank, scale: model.adapter.scale)
+      linear: model.base.layers[layer].modules[module.rawValue],
+      slot: model.slots[layer][module.rawValue],
+      rank: model.adapter.rank,
+      scale: model.adapter.scale
+    )
   }
 
   /// `body` with the offsets of the slice's sequences.

@@ -41,7 +41,10 @@ public struct Optimizer: Sendable {
   ///   - learningRate: for LoRA's A and B.
   ///   - headLearningRate: for the head.
   public mutating func step(
-    _ parameters: inout [Float], gradient: [Float], learningRate: Float, headLearningRate: Float
+    _ parameters: inout [Float],
+    gradient: [Float],
+    learningRate: Float,
+    headLearningRate: Float
   ) {
     precondition(parameters.count == layout.count && gradient.count == layout.count, "vectors must fit the layout")
     stepCount += 1
@@ -62,8 +65,19 @@ public struct Optimizer: Sendable {
               case .adamW(let beta1, let beta2, let epsilon, let decay):
                 guard let v = v.baseAddress else { return }
                 fl_adamw_step(
-                  p + at, g + at, m + at, v + at, entry.count, rate, beta1, beta2, epsilon, decay, correction.0,
-                  correction.1)
+                  p + at,
+                  g + at,
+                  m + at,
+                  v + at,
+                  entry.count,
+                  rate,
+                  beta1,
+                  beta2,
+                  epsilon,
+                  decay,
+                  correction.0,
+                  correction.1
+                )
               }
             }
           }

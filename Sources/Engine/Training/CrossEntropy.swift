@@ -5,7 +5,10 @@ enum CrossEntropy {
   /// Sums the losses in Double and turns the logits into `factor` · (softmax − one-hot), the gradient of the mean
   /// loss when `factor` is one over the batch size. With `factor` 0 the logits stay as they are.
   static func apply(
-    _ logits: UnsafeMutablePointer<Float>, input: SlicePass.Input, labelCount: Int, factor: Float
+    _ logits: UnsafeMutablePointer<Float>,
+    input: SlicePass.Input,
+    labelCount: Int,
+    factor: Float
   ) -> LossSummary {
     var summary = LossSummary()
     for (index, sequence) in input.sequences.enumerated() {

@@ -6,7 +6,9 @@ public enum Evaluation {
   /// Evaluates `parameters` on all `examples`. Must run on the runner's pool (`pool.perform`).
   /// - Throws: `ModelError` for examples that do not fit the model.
   public static func run(
-    _ runner: ModelRunner, parameters: [Float], examples: [EncodedExample]
+    _ runner: ModelRunner,
+    parameters: [Float],
+    examples: [EncodedExample]
   ) throws -> LossSummary {
     var total = LossSummary()
     for batch in batches(of: examples) { total = total + (try runner.evaluate(batch, parameters: parameters)) }
@@ -15,7 +17,9 @@ public enum Evaluation {
 
   /// The pooled vectors of all examples, examples × hidden.
   public static func features(
-    _ runner: ModelRunner, parameters: [Float], examples: [EncodedExample]
+    _ runner: ModelRunner,
+    parameters: [Float],
+    examples: [EncodedExample]
   ) throws -> [Float] {
     try batches(of: examples).flatMap { try runner.pooled($0, parameters: parameters) }
   }

@@ -15,8 +15,12 @@ public struct TrainingOptions: Sendable, Equatable {
 
   /// Takes all options.
   public init(
-    batchSize: Int, optimizer: OptimizerRule, learningRate: Double, headLearningRate: Double,
-    schedule: LearningRateSchedule, maxGradientNorm: Double?
+    batchSize: Int,
+    optimizer: OptimizerRule,
+    learningRate: Double,
+    headLearningRate: Double,
+    schedule: LearningRateSchedule,
+    maxGradientNorm: Double?
   ) {
     self.batchSize = batchSize
     self.optimizer = optimizer
@@ -56,14 +60,21 @@ public struct LocalTraining: Sendable {
   /// - Returns: the losses of all steps, each taken before its update.
   /// - Throws: `ModelError`, or what `afterStep` throws.
   public func run(
-    _ runner: ModelRunner, parameters: inout [Float], examples: [EncodedExample], steps: Int, firstStep: Int,
+    _ runner: ModelRunner,
+    parameters: inout [Float],
+    examples: [EncodedExample],
+    steps: Int,
+    firstStep: Int,
     afterStep: (Int, LossSummary) throws -> Void = { _, _ in }
   ) throws -> LossSummary {
     guard !examples.isEmpty else { throw ModelError.badBatch(reason: "there is no training example") }
     var optimizer = Optimizer(options.optimizer, layout: runner.model.layout, trained: trained)
     var gradient = [Float](repeating: 0, count: runner.model.layout.count)
     var sampler = BatchSampler(
-      count: examples.count, batchSize: options.batchSize, seed: SeededGenerator.derive(seed, "batches"))
+      count: examples.count,
+      batchSize: options.batchSize,
+      seed: SeededGenerator.derive(seed, "batches")
+    )
     let dropoutSeed = SeededGenerator.derive(seed, "dropout")
     var total = LossSummary()
     for step in 0..<steps {
@@ -73,13 +84,20 @@ public struct LocalTraining: Sendable {
         batch.append(tokens: example.ids, tokenTypes: example.typeIds, label: example.label)
       }
       let summary = try runner.gradient(
-        of: batch, parameters: parameters, trained: trained,
-        dropoutKey: SeededGenerator.derive(dropoutSeed, .number(UInt64(step))), into: &gradient)
+        of: batch,
+        parameters: parameters,
+        trained: trained,
+        dropoutKey: SeededGenerator.derive(dropoutSeed, .number(UInt64(step))),
+        into: &gradient
+      )
       if let bound = options.maxGradientNorm { GradientNorm.clip(&gradient, to: bound) }
       let factor = options.schedule.factor(at: firstStep + step)
       optimizer.step(
-        &parameters, gradient: gradient, learningRate: Float(options.learningRate * factor),
-        headLearningRate: Float(options.headLearningRate * factor))
+        &parameters,
+        gradient: gradient,
+        learningRate: Float(options.learningRate * factor),
+        headLearningRate: Float(options.headLearningRate * factor)
+      )
       total = total + summary
       try afterStep(step + 1, total)
     }

@@ -24,7 +24,10 @@ public struct LossSummary: Sendable, Equatable {
 
   static func + (left: LossSummary, right: LossSummary) -> LossSummary {
     LossSummary(
-      lossSum: left.lossSum + right.lossSum, correct: left.correct + right.correct, count: left.count + right.count)
+      lossSum: left.lossSum + right.lossSum,
+      correct: left.correct + right.correct,
+      count: left.count + right.count
+    )
   }
 }
 
@@ -67,12 +70,18 @@ public final class ModelRunner: @unchecked Sendable {
   ///   - gradient: flat vector in the model's layout.
   /// - Throws: `ModelError.badBatch` or `ModelError.wrongParameter`.
   public func gradient(
-    of batch: PackedBatch, parameters: [Float], trained: TrainedKinds, dropoutKey: UInt64?, into gradient: inout [Float]
+    of batch: PackedBatch,
+    parameters: [Float],
+    trained: TrainedKinds,
+    dropoutKey: UInt64?,
+    into gradient: inout [Float]
   ) throws -> LossSummary {
     try check(batch, parameters)
     guard gradient.count == model.layout.count else {
       throw ModelError.wrongParameter(
-        name: "gradient", reason: "has \(gradient.count) elements, expected \(model.layout.count)")
+        name: "gradient",
+        reason: "has \(gradient.count) elements, expected \(model.layout.count)"
+      )
     }
     let slices = batch.slices(threads: pool.threadCount, tokensPerSlice: tokensPerSlice)
     let factor = batch.count == 0 ? 0 : 1 / Float(batch.count)
@@ -146,8 +155,11 @@ public final class ModelRunner: @unchecked Sendable {
     parameters.withUnsafeBufferPointer { values in
       guard let start = values.baseAddress else { return }
       let input = SlicePass.Input(
-        batch: batch, sequences: 0..<batch.count, parameters: start,
-        dropout: .init(key: nil, probability: 0, firstToken: 0))
+        batch: batch,
+        sequences: 0..<batch.count,
+        parameters: start,
+        dropout: .init(key: nil, probability: 0, firstToken: 0)
+      )
       passes[0].forward(input, isTraining: true)
       for layer in -1..<model.base.spec.layerCount {
         guard layer < 0 || layer >= model.lowestAdaptedLayer, let state = passes[0].hiddenState(after: layer) else {
@@ -163,12 +175,17 @@ public final class ModelRunner: @unchecked Sendable {
     try batch.validate(for: model)
     guard parameters.count == model.layout.count else {
       throw ModelError.wrongParameter(
-        name: "parameters", reason: "have \(parameters.count) elements, expected \(model.layout.count)")
+        name: "parameters",
+        reason: "have \(parameters.count) elements, expected \(model.layout.count)"
+      )
     }
   }
 
   private func run(
-    _ slices: [Range<Int>], batch: PackedBatch, parameters: [Float], dropoutKey: UInt64?,
+    _ slices: [Range<Int>],
+    batch: PackedBatch,
+    parameters: [Float],
+    dropoutKey: UInt64?,
     _ body: @escaping (SlicePass, SlicePass.Input, Int) -> LossSummary
   ) -> LossSummary {
     BLAS.configure()
@@ -184,8 +201,11 @@ public final class ModelRunner: @unchecked Sendable {
           for slice in stride(from: thread, to: slices.count, by: threads) {
             let first = batch.offsets[slices[slice].lowerBound]
             let input = SlicePass.Input(
-              batch: batch, sequences: slices[slice], parameters: start,
-              dropout: .init(key: dropoutKey, probability: model.adapter.dropout, firstToken: first))
+              batch: batch,
+              sequences: slices[slice],
+              parameters: start,
+              dropout: .init(key: dropoutKey, probability: model.adapter.dropout, firstToken: first)
+            )
             own = own + body(passes[thread], input, thread)
           }
           summaries[thread] = own
