@@ -216,5 +216,46 @@ let package = Package(
       path: "Tests/CoordinatorTests",
       swiftSettings: strict
     ),
+    .target(
+      name: "FedLoRATestSupport",
+      dependencies: [
+        "FedLoRACoordinator", "FedLoRAClient", "FedLoRAFederation", "FedLoRAProtocol", "FedLoRACheckpoint",
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"),
+        .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+        .product(name: "Logging", package: "swift-log"),
+      ],
+      path: "Tests/Support",
+      swiftSettings: strict
+    ),
+    .testTarget(
+      name: "FedLoRAConfigurationTests",
+      dependencies: [
+        "FedLoRAConfiguration", "FedLoRAEngine", "FedLoRAFederation", "FedLoRAProtocol", "FedLoRACheckpoint",
+        "FedLoRATestSupport",
+      ],
+      path: "Tests/ConfigurationTests",
+      swiftSettings: strict
+    ),
+    .testTarget(
+      name: "FedLoRAClientTests",
+      dependencies: [
+        "FedLoRAClient", "FedLoRACoordinator", "FedLoRAFederation", "FedLoRAProtocol", "FedLoRACheckpoint",
+        "FedLoRATestSupport",
+        .product(name: "Crypto", package: "swift-crypto"),
+        .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+      ],
+      path: "Tests/ClientTests",
+      swiftSettings: strict
+    ),
+    .testTarget(
+      name: "FedLoRACoordinatorServerTests",
+      dependencies: [
+        "FedLoRACoordinator", "FedLoRAClient", "FedLoRAFederation", "FedLoRAProtocol", "FedLoRACheckpoint",
+        "FedLoRATestSupport",
+      ],
+      path: "Tests/CoordinatorServerTests",
+      swiftSettings: strict
+    ),
   ]
 )

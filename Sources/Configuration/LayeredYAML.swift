@@ -4,19 +4,20 @@ import Yams
 /// A YAML document over defaults: the defaults name every key there is, so an unknown key is an error that suggests
 /// the nearest one, and the merged tree is what `--print-config` shows.
 public struct LayeredYAML {
-  private var tree: [String: Any]
-  private let schema: [String: Any]
-  /// Keys under which any name is allowed (maps from names of the user's).
-  private let openKeys: Set<String>
+  // Nodes rather than decoded values, so that a text such as `no` or `007` stays what was written.
+  private var tree: Node
+  private let schema: Node
+  /// Sections under which any name is allowed, with the keys that each of its entries may have.
+  private let openSections: [String: Node]
 
   /// Starts from the defaults.
   /// - Parameters:
   ///   - defaults: YAML text that holds every key.
-  ///   - openKeys: paths whose children are not checked.
-  public init(defaults: String, openKeys: Set<String> = []) throws {
+  ///   - openSections: top-level maps from names of the user's to sections, with the keys of such a section.
+  public init(defaults: String, openSections: [String: [String]] = [:]) throws {
     tree = try LayeredYAML.parse(defaults, source: "built-in defaults")
     schema = tree
-    self.openKeys = openKeys
+    self.openSections = openSections.mapValues { keys in Node(keys.map { (Node($0), Node("")) }) }
   }
 
   /// Lays the document `text` over what is there.
@@ -26,7 +27,7 @@ public struct LayeredYAML {
     tree = try merge(document, over: tree, schema: schema, path: [], source: source)
   }
 
-  /// Sets one key from the command line: `training.batch_size=16`. The value is read as YAML.
+  /// Sets one key from the command line: `training.batch_size=16`. The value is read as YAML; nothing is the empty text.
   /// - Throws: `ConfigurationError`.
   public mutating func set(_ assignment: String) throws {
     guard let equals = assignment.firstIndex(of: "=") else {
@@ -34,60 +35,75 @@ public struct LayeredYAML {
     }
     let path = assignment[..<equals].split(separator: ".", omittingEmptySubsequences: false).map(String.init)
     let text = String(assignment[assignment.index(after: equals)...])
-    let value: Any
-    do { value = try Yams.load(yaml: text) ?? NSNull() } catch {
+    var nested: Node
+    do { nested = try Yams.compose(yaml: text) ?? Node("", Tag(.str), .doubleQuoted) } catch {
       throw ConfigurationError(source: "--set", key: path.joined(separator: "."), reason: "'\(text)' is not YAML")
     }
-    var nested: Any = value
-    for part in path.reversed() { nested = [part: nested] }
-    guard let document = nested as? [String: Any] else { return }
-    tree = try merge(document, over: tree, schema: schema, path: [], source: "--set")
+    for part in path.reversed() { nested = Node([(Node(part), nested)]) }
+    tree = try merge(nested, over: tree, schema: schema, path: [], source: "--set")
   }
 
   /// The merged document as YAML text with sorted keys.
-  public func text() throws -> String { try Yams.dump(object: tree, sortKeys: true) }
+  public func text() throws -> String { try Yams.serialize(node: tree, sortKeys: true) }
 
   /// Decodes the merged document.
   /// - Throws: `ConfigurationError` with the key whose value has the wrong kind.
   public func decode<T: Decodable>(_ type: T.Type, source: String) throws -> T {
-    do { return try YAMLDecoder().decode(T.self, from: text()) } catch let error as DecodingError {
+    do { return try YAMLDecoder().decode(T.self, from: tree) } catch let error as DecodingError {
       throw LayeredYAML.explain(error, source: source)
     }
   }
 
-  private func merge(
-    _ document: [String: Any], over base: [String: Any], schema: [String: Any], path: [String], source: String
-  ) throws -> [String: Any] {
-    var result = base
-    for (key, value) in document {
-      let here = path + [key]
-      let isOpen = openKeys.contains(path.joined(separator: "."))
-      guard isOpen || schema.keys.contains(key) else {
-        throw ConfigurationError(
-          source: source, key: here.joined(separator: "."), reason: LayeredYAML.suggestion(for: key, among: Array(schema.keys)))
+  private func merge(_ document: Node, over base: Node, schema: Node, path: [String], source: String) throws -> Node {
+    guard let entries = document.mapping, var result = base.mapping, let known = schema.mapping else { return document }
+    for (keyNode, value) in entries {
+      guard let key = keyNode.string else {
+        throw ConfigurationError(source: source, key: path.joined(separator: "."), reason: "has a key that is no text")
       }
-      if let child = schema[key] as? [String: Any], !openKeys.contains(here.joined(separator: ".")) {
-        guard let section = value as? [String: Any] else {
-          throw ConfigurationError(
-            source: source, key: here.joined(separator: "."),
-            reason: "is a single value; expected a section with \(child.keys.sorted().joined(separator: ", "))")
-        }
-        result[key] = try merge(
-          section, over: base[key] as? [String: Any] ?? [:], schema: child, path: here, source: source)
+      let here = path + [key]
+      let entrySchema = path.count == 1 ? openSections[path[0]] : nil
+      guard let child = entrySchema ?? known[Node(key)] else {
+        throw ConfigurationError(
+          source: source,
+          key: here.joined(separator: "."),
+          reason: LayeredYAML.suggestion(for: key, among: known.keys.compactMap(\.string))
+        )
+      }
+      guard let section = child.mapping else {
+        result[Node(key)] = value
+        continue
+      }
+      guard let own = value.mapping else {
+        throw ConfigurationError(
+          source: source,
+          key: here.joined(separator: "."),
+          reason: "is a single value; expected a section with "
+            + section.keys.compactMap(\.string).sorted().joined(separator: ", ")
+        )
+      }
+      if own.isEmpty, path.isEmpty, openSections[key] != nil {
+        // `overrides: {}` takes back the entries that are there.
+        result[Node(key)] = value
       } else {
-        result[key] = value
+        result[Node(key)] = try merge(
+          value,
+          over: result[Node(key)] ?? Node([(Node, Node)]()),
+          schema: child,
+          path: here,
+          source: source
+        )
       }
     }
-    return result
+    return .mapping(result)
   }
 
-  private static func parse(_ text: String, source: String) throws -> [String: Any] {
+  private static func parse(_ text: String, source: String) throws -> Node {
     do {
-      switch try Yams.load(yaml: text) {
-      case let tree as [String: Any]: return tree
-      case nil: return [:]
-      default: throw ConfigurationError(source: source, reason: "is not a YAML mapping of keys to values")
+      guard let node = try Yams.compose(yaml: text) else { return Node([(Node, Node)]()) }
+      guard node.mapping != nil else {
+        throw ConfigurationError(source: source, reason: "is not a YAML mapping of keys to values")
       }
+      return node
     } catch let error as YamlError {
       throw ConfigurationError(source: source, reason: "is not valid YAML: \(error)")
     }
@@ -107,7 +123,11 @@ public struct LayeredYAML {
     }
     switch error {
     case .typeMismatch(let type, let context):
-      return ConfigurationError(source: source, key: path(context), reason: "has the wrong kind; expected \(name(of: type))")
+      return ConfigurationError(
+        source: source,
+        key: path(context),
+        reason: "has the wrong kind; expected \(name(of: type))"
+      )
     case .valueNotFound(let type, let context):
       return ConfigurationError(source: source, key: path(context), reason: "is empty; expected \(name(of: type))")
     case .keyNotFound(let key, let context):
@@ -121,11 +141,12 @@ public struct LayeredYAML {
 
   private static func name(of type: Any.Type) -> String {
     switch type {
+    case is any Collection.Type where !(type is String.Type): "a list"
     case is Int.Type, is UInt64.Type: "a whole number"
     case is Double.Type: "a number"
     case is Bool.Type: "true or false"
     case is String.Type: "a text"
-    default: "a \(type)".lowercased()
+    default: "\(type)" == "Scalar" ? "a single value" : "a \(type)".lowercased()
     }
   }
 }

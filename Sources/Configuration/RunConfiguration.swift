@@ -69,7 +69,9 @@ public struct RunConfiguration: Codable, Sendable, Equatable {
     }
     try yaml.overlay(text, source: url.path)
     for assignment in assignments { try yaml.set(assignment) }
-    return (try yaml.decode(RunConfiguration.self, source: url.path), try yaml.text())
+    let configuration = try yaml.decode(RunConfiguration.self, source: url.path)
+    try configuration.validate(source: url.path)
+    return (configuration, try yaml.text())
   }
 }
 

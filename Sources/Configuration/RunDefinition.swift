@@ -14,9 +14,25 @@ public struct RunDefinition: Sendable {
   /// Derives the manifest and the initial tensors from configuration sections and the base model.
   /// - Throws: `ConfigurationError`, `ModelError` or `StrategyError`.
   public init(
-    name: String, seed: UInt64, rounds: Int, labels: [String], base: FrozenModel, model: ModelSection,
-    strategy: StrategySection, adapter: AdapterSection, training: TrainingSection, cohort: CohortSection
+    name: String,
+    seed: UInt64,
+    rounds: Int,
+    labels: [String],
+    base: FrozenModel,
+    model: ModelSection,
+    strategy: StrategySection,
+    adapter: AdapterSection,
+    training: TrainingSection,
+    cohort: CohortSection
   ) throws {
+    let ranges = Ranges(source: "configuration")
+    try ranges.require(!name.isEmpty, "name", "is empty; clients keep the run's state under its name")
+    try RunConfiguration.validate(labels: labels, ranges)
+    try model.validate(ranges)
+    try strategy.validate(ranges)
+    try adapter.validate(ranges, strategy: strategy.name)
+    try training.validate(ranges)
+    try cohort.validate(ranges)
     var manifest = WireRunManifest()
     manifest.runID = name
     manifest.seed = seed
@@ -24,15 +40,13 @@ public struct RunDefinition: Sendable {
     let head = try strategy.resolvedHead()
     manifest.strategy.name = strategy.name.rawValue
     manifest.strategy.head = head.rawValue
-    guard ["uniform", "examples", "capped"].contains(strategy.weighting) else {
-      throw ConfigurationError(
-        source: "configuration", key: "strategy.weighting",
-        reason: "is '\(strategy.weighting)', expected uniform, examples or capped")
-    }
     manifest.strategy.weighting = strategy.weighting
     manifest.strategy.weightCap = UInt64(try RunDefinition.count(strategy.weightCap, "strategy.weight_cap", atLeast: 1))
     manifest.strategy.refactoriseEvery = try RunDefinition.count(
-      strategy.refactoriseEvery, "strategy.refactorise_every", atLeast: 1)
+      strategy.refactoriseEvery,
+      "strategy.refactorise_every",
+      atLeast: 1
+    )
     manifest.adapter.rank = try RunDefinition.count(adapter.rank, "adapter.rank", atLeast: 1)
     manifest.adapter.alpha = adapter.alpha
     manifest.adapter.dropout = adapter.dropout
@@ -46,18 +60,29 @@ public struct RunDefinition: Sendable {
     try RunDefinition.fill(&manifest.training, from: training)
     manifest.cohort.minClients = try RunDefinition.count(cohort.minClients, "cohort.min_clients", atLeast: 1)
     manifest.cohort.clientsPerRound = try RunDefinition.count(
-      cohort.clientsPerRound, "cohort.clients_per_round", atLeast: 1)
+      cohort.clientsPerRound,
+      "cohort.clients_per_round",
+      atLeast: 1
+    )
     manifest.cohort.quorum = try RunDefinition.count(cohort.quorum, "cohort.quorum", atLeast: 1)
     manifest.cohort.deadlineSeconds = cohort.deadlineSeconds
     let rule = try Strategy(
-      name: strategy.name, head: head, refactoriseEvery: strategy.name == .fedsvd ? strategy.refactoriseEvery : 1)
+      name: strategy.name,
+      head: head,
+      refactoriseEvery: strategy.name == .fedsvd ? strategy.refactoriseEvery : 1
+    )
     let adapted = try AdaptedModel(
       base: base,
       adapter: LoRAConfiguration(
-        rank: adapter.rank, alpha: adapter.alpha, dropout: adapter.dropout,
-        scaling: try adapter.resolvedScaling(for: strategy.name), targets: .suffixes(adapter.targetModules),
-        initialisation: adapter.initialisation),
-      head: ClassificationHead(labelCount: labels.count, pooling: model.pooling))
+        rank: adapter.rank,
+        alpha: adapter.alpha,
+        dropout: adapter.dropout,
+        scaling: try adapter.resolvedScaling(for: strategy.name),
+        targets: .suffixes(adapter.targetModules),
+        initialisation: adapter.initialisation
+      ),
+      head: ClassificationHead(labelCount: labels.count, pooling: model.pooling)
+    )
     let parameters = try AdapterInitialisation.parameters(of: adapted, seed: seed)
     let all = adapted.layout.tensors(from: parameters)
     initialState = all.filter(rule.isSentDown)
@@ -68,27 +93,21 @@ public struct RunDefinition: Sendable {
 
   /// The run that a run file describes.
   public init(_ configuration: RunConfiguration, base: FrozenModel) throws {
-    guard configuration.labels.count >= 2 else {
-      throw ConfigurationError(
-        source: "configuration", key: "labels",
-        reason: "names \(configuration.labels.count) classes; list at least two, in the order of the clients' data")
-    }
     try self.init(
-      name: configuration.name, seed: configuration.seed, rounds: configuration.rounds, labels: configuration.labels,
-      base: base, model: configuration.model, strategy: configuration.strategy, adapter: configuration.adapter,
-      training: configuration.training, cohort: configuration.cohort)
+      name: configuration.name,
+      seed: configuration.seed,
+      rounds: configuration.rounds,
+      labels: configuration.labels,
+      base: base,
+      model: configuration.model,
+      strategy: configuration.strategy,
+      adapter: configuration.adapter,
+      training: configuration.training,
+      cohort: configuration.cohort
+    )
   }
 
   private static func fill(_ target: inout WireTrainingSpec, from training: TrainingSection) throws {
-    guard ["adamw", "sgd"].contains(training.optimizer) else {
-      throw ConfigurationError(
-        source: "configuration", key: "training.optimizer", reason: "is '\(training.optimizer)', expected adamw or sgd")
-    }
-    guard training.learningRate > 0, training.learningRate.isFinite else {
-      throw ConfigurationError(
-        source: "configuration", key: "training.learning_rate",
-        reason: "is \(training.learningRate), expected a positive number")
-    }
     target.localSteps = try count(training.localSteps, "training.local_steps", atLeast: 1)
     target.batchSize = try count(training.batchSize, "training.batch_size", atLeast: 1)
     target.optimizer = training.optimizer
@@ -114,14 +133,16 @@ public struct RunDefinition: Sendable {
 
 extension StrategySection {
   /// The head's role with `default` resolved: personal under FedSA, shared otherwise.
-  public func resolvedHead() throws -> HeadRole {
+  public func resolvedHead(source: String = "configuration") throws -> HeadRole {
     if head == "default" {
       return name == .fedsaLoRA || name == .fedsaRSLoRA ? .personal : .shared
     }
     guard let role = HeadRole(rawValue: head) else {
       throw ConfigurationError(
-        source: "configuration", key: "strategy.head",
-        reason: "is '\(head)', expected default, frozen, personal or shared")
+        source: source,
+        key: "strategy.head",
+        reason: "is '\(head)', expected default, frozen, personal or shared"
+      )
     }
     return role
   }
@@ -129,15 +150,24 @@ extension StrategySection {
 
 extension AdapterSection {
   /// The scale rule with `default` resolved; fedsa-rslora insists on rslora.
-  public func resolvedScaling(for name: StrategyName) throws -> LoRAConfiguration.Scaling {
+  public func resolvedScaling(
+    for name: StrategyName,
+    source: String = "configuration"
+  ) throws -> LoRAConfiguration.Scaling {
     if scaling == "default" { return name == .fedsaRSLoRA ? .rslora : .lora }
     guard let rule = LoRAConfiguration.Scaling(rawValue: scaling) else {
       throw ConfigurationError(
-        source: "configuration", key: "adapter.scaling", reason: "is '\(scaling)', expected default, lora or rslora")
+        source: source,
+        key: "adapter.scaling",
+        reason: "is '\(scaling)', expected default, lora or rslora"
+      )
     }
     guard name != .fedsaRSLoRA || rule == .rslora else {
       throw ConfigurationError(
-        source: "configuration", key: "adapter.scaling", reason: "is 'lora', but strategy fedsa-rslora scales by rslora")
+        source: source,
+        key: "adapter.scaling",
+        reason: "is 'lora', but strategy fedsa-rslora scales by rslora"
+      )
     }
     return rule
   }

@@ -124,11 +124,13 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
     public var head: String?
     /// How A starts.
     public var initialisation: LoRAConfiguration.Initialisation?
-    enum CodingKeys: String, CodingKey {
+    enum CodingKeys: String, CodingKey, CaseIterable {
       case learningRate = "learning_rate"
       case headLearningRate = "head_learning_rate"
       case optimizer, schedule, head, initialisation
     }
+
+    static let keys = CodingKeys.allCases.map(\.rawValue)
   }
 
   /// Every key with its default: the embedded default scenario.
@@ -174,7 +176,7 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
   /// Reads a scenario (nil is the embedded default), with `assignments` laid over it.
   /// - Throws: `ConfigurationError` naming file and key.
   public static func load(_ url: URL?, assignments: [String]) throws -> (ScenarioConfiguration, effective: String) {
-    var yaml = try LayeredYAML(defaults: defaults, openKeys: ["overrides"])
+    var yaml = try LayeredYAML(defaults: defaults, openSections: ["overrides": Overrides.keys])
     let source = url?.path ?? "embedded default"
     if let url {
       let text: String
@@ -187,24 +189,6 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
     let scenario = try yaml.decode(ScenarioConfiguration.self, source: source)
     try scenario.validate(source: source)
     return (scenario, try yaml.text())
-  }
-
-  private func validate(source: String) throws {
-    func require(_ condition: Bool, _ key: String, _ reason: String) throws {
-      if !condition { throw ConfigurationError(source: source, key: key, reason: reason) }
-    }
-    try require(clients.count >= 1, "clients.count", "is \(clients.count), expected at least 1")
-    try require(clients.concurrency >= 1, "clients.concurrency", "is \(clients.concurrency), expected at least 1")
-    try require(clients.threads >= 1, "clients.threads", "is \(clients.threads), expected at least 1")
-    try require(
-      clients.partition == .natural || cohort.minClients <= clients.count, "cohort.min_clients",
-      "is \(cohort.minClients), but there are \(clients.count) clients, so round 1 would never start")
-    try require(!strategies.isEmpty || !baselines.isEmpty, "strategies", "is empty, and so is baselines: nothing to run")
-    for key in overrides.keys {
-      try require(
-        StrategyName(rawValue: key) != nil, "overrides.\(key)",
-        "is no strategy; known are \(StrategyName.allCases.map(\.rawValue).joined(separator: ", "))")
-    }
   }
 
   /// The run that strategy `name` plays in this scenario, its overrides applied.

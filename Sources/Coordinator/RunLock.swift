@@ -1,13 +1,14 @@
 import Foundation
+import Synchronization
 
 /// Holds a run's folder for one coordinator; the system lets go of it when the process ends, however it ends.
 final class RunLock: Sendable {
-  private let descriptor: Int32
+  private let descriptor: Mutex<Int32?>
 
   /// - Throws: `RunStoreError.inUse` when somebody holds it.
   init(directory: URL) throws {
     let path = directory.appendingPathComponent("lock").path
-    descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
+    let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
     guard descriptor >= 0 else {
       throw RunStoreError.cannotOpen(path: directory.path, reason: String(cString: strerror(errno)))
     }
@@ -18,7 +19,16 @@ final class RunLock: Sendable {
         ? RunStoreError.inUse(path: directory.path)
         : RunStoreError.cannotOpen(path: directory.path, reason: String(cString: strerror(code)))
     }
+    self.descriptor = Mutex(descriptor)
   }
 
-  deinit { close(descriptor) }
+  deinit { release() }
+
+  /// Lets go of the folder; doing so again does nothing.
+  func release() {
+    descriptor.withLock { held in
+      if let held { close(held) }
+      held = nil
+    }
+  }
 }

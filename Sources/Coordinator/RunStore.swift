@@ -115,6 +115,12 @@ public final class RunStore: Sendable {
     self.clock = clock
   }
 
+  /// Closes the database and lets go of the folder, for the next coordinator; nothing else works any more.
+  public func close() {
+    try? database.close()
+    lock.release()
+  }
+
   var now: String { RunStore.text(clock()) }
 
   private static func text(_ date: Date) -> String {

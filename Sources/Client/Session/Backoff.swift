@@ -19,7 +19,11 @@ public struct Backoff: Sendable, Equatable {
   /// - Parameter jitter: in [0, 1); the time lies between half and all of the doubled bound.
   public func delay(afterFailure failures: Int, jitter: Double) -> Duration {
     var bound = initial
-    for _ in 1..<max(1, failures) where bound < longest { bound = bound * 2 }
+    var doublings = max(1, failures) - 1
+    while doublings > 0, bound < longest {
+      bound = bound * 2
+      doublings -= 1
+    }
     if bound > longest { bound = longest }
     return bound * (0.5 + 0.5 * min(max(jitter, 0), 1))
   }

@@ -57,6 +57,8 @@ public enum ClientError: Error, Equatable, CustomStringConvertible {
   case corruptManifest
   /// The coordinator was not reached.
   case unreachable(attempts: Int, last: String)
+  /// Another process connected with this client's certificate.
+  case replaced(name: String)
   /// The state folder holds something that this client did not write.
   case corruptState(path: String, reason: String)
 
@@ -66,6 +68,8 @@ public enum ClientError: Error, Equatable, CustomStringConvertible {
     case .unexpectedMessage(let found, let expected): "the coordinator sent \(found) where \(expected) was due"
     case .corruptManifest: "the run's manifest does not have the hash that the coordinator sent with it"
     case .unreachable(let attempts, let last): "gave up after \(attempts) attempts to reach the coordinator: \(last)"
+    case .replaced(let name):
+      "another client connected as '\(name)' and took this one's place; run one client for each certificate"
     case .corruptState(let path, let reason):
       "\(path): \(reason); the folder was written by something else, or is damaged: move it away to start afresh"
     }

@@ -40,7 +40,9 @@ struct ClientSession: Sendable {
       guard case .welcome(let welcome)? = first.envelope.message else {
         throw ClientError.unexpectedMessage(found: first.envelope.messageName, expected: "Welcome")
       }
-      guard Data(SHA256.hash(data: welcome.manifest)) == welcome.manifestSha256 else { throw ClientError.corruptManifest }
+      guard Data(SHA256.hash(data: welcome.manifest)) == welcome.manifestSha256 else {
+        throw ClientError.corruptManifest
+      }
       let manifest = try WireRunManifest(serializedBytes: welcome.manifest)
       let state = try ClientStateFolder(parent: stateDirectory, runID: manifest.runID)
       if let refusal = try await refusal(manifest, hash: welcome.manifestSha256, state) {
@@ -67,20 +69,26 @@ struct ClientSession: Sendable {
   }
 
   private func refusal(
-    _ manifest: WireRunManifest, hash: Data, _ state: ClientStateFolder
+    _ manifest: WireRunManifest,
+    hash: Data,
+    _ state: ClientStateFolder
   ) async throws -> ManifestRefusal? {
     do { try await trainer.check(manifest) } catch let refusal as ManifestRefusal { return refusal }
     guard try state.pin(runID: manifest.runID, manifestHash: hash) else {
       return ManifestRefusal(
         code: "terms-changed",
-        reason: "run '\(manifest.runID)' was accepted under other terms; a run's terms never change. If this is a new run, "
-          + "give it a new name, or use another state folder than \(state.folder.path)")
+        reason:
+          "run '\(manifest.runID)' was accepted under other terms; a run's terms never change. If this is a new run, "
+          + "give it a new name, or use another state folder than \(state.folder.path)"
+      )
     }
     return nil
   }
 
   private func decline(
-    _ refusal: ManifestRefusal, _ manifest: WireRunManifest, _ connection: PeerConnection
+    _ refusal: ManifestRefusal,
+    _ manifest: WireRunManifest,
+    _ connection: PeerConnection
   ) async throws -> End {
     var decline = WireDecline()
     decline.runID = manifest.runID
@@ -89,12 +97,19 @@ struct ClientSession: Sendable {
     decline.reason = refusal.reason
     try await connection.send(WireEnvelope(.decline(decline)))
     return End(
-      ending: .declined(code: refusal.code, reason: refusal.reason), manifest: manifest, finalState: nil,
-      personal: TensorSet(), roundsTrained: 0)
+      ending: .declined(code: refusal.code, reason: refusal.reason),
+      manifest: manifest,
+      finalState: nil,
+      personal: TensorSet(),
+      roundsTrained: 0
+    )
   }
 
   private func announceReadiness(
-    _ manifest: WireRunManifest, hash: Data, _ state: ClientStateFolder, _ connection: PeerConnection
+    _ manifest: WireRunManifest,
+    hash: Data,
+    _ state: ClientStateFolder,
+    _ connection: PeerConnection
   ) async throws {
     let latest = try state.latest()
     let pending = latest.flatMap { $0.isAcknowledged ? nil : $0.round }
@@ -116,69 +131,165 @@ struct ClientSession: Sendable {
     }
   }
 
-  private func serve(
-    _ manifest: WireRunManifest, _ state: ClientStateFolder, _ connection: PeerConnection
-  ) async throws -> Result {
-    let layout = try TensorLayout(manifest.state)
-    while let inbound = try await connection.receive(expecting: { _ in .state(layout) }) {
-      switch inbound.envelope.message {
-      case .round(let round):
-        guard let tensors = inbound.tensors else {
-          throw ClientError.unexpectedMessage(found: "a Round without tensors", expected: "the round's state")
-        }
-        try await play(round, tensors, manifest, state, connection)
-      case .ack(let ack): try note(ack, state)
-      case .wait(let wait): onEvent(.waiting(reason: wait.reason))
-      case .goodbye(let goodbye):
-        return .over(try await end(goodbye, tensors: inbound.tensors, manifest, state))
-      case .commit, nil: continue
-      default: throw ClientError.unexpectedMessage(found: inbound.envelope.messageName, expected: "a round or its end")
-      }
-    }
-    return .lost(reason: "the coordinator closed the connection", madeProgress: true)
+  /// What can happen while a run is served.
+  private enum Happening: Sendable {
+    /// A message, or the end of the connection and why.
+    case received(Inbound)
+    case lost(reason: String)
+    /// The round's local steps are done, or failed.
+    case trained(WireRound, Swift.Result<LocalUpdate, any Error>)
   }
 
-  private func play(
-    _ wire: WireRound, _ tensors: TensorSet, _ manifest: WireRunManifest, _ state: ClientStateFolder,
+  /// Reads and trains at the same time, so that the end of the run, or of this session, does not wait for a round.
+  private func serve(
+    _ manifest: WireRunManifest,
+    _ state: ClientStateFolder,
     _ connection: PeerConnection
-  ) async throws {
+  ) async throws -> Result {
+    let layout = try TensorLayout(manifest.state)
+    return try await withThrowingTaskGroup(of: Happening.self) { group in
+      var training: UInt64?
+      // A later round that came while one is trained; the newest counts.
+      var next: (round: WireRound, tensors: TensorSet)?
+      var lost: String?
+      group.addTask { try await receive(connection, layout) }
+      while let happening = try await group.next() {
+        switch happening {
+        case .lost(let reason): lost = reason
+        case .received(let inbound):
+          switch inbound.envelope.message {
+          case .round(let round):
+            guard let tensors = inbound.tensors else {
+              throw ClientError.unexpectedMessage(found: "a Round without tensors", expected: "the round's state")
+            }
+            if let training, round.round <= training { break }
+            next = (round, tensors)
+          case .ack(let ack): try note(ack, state)
+          case .wait(let wait): onEvent(.waiting(reason: wait.reason))
+          case .goodbye(let goodbye):
+            group.cancelAll()
+            return .over(try await end(goodbye, tensors: inbound.tensors, manifest, state))
+          case .commit, nil: break
+          default:
+            throw ClientError.unexpectedMessage(found: inbound.envelope.messageName, expected: "a round or its end")
+          }
+          group.addTask { try await receive(connection, layout) }
+        case .trained(let round, let result):
+          training = nil
+          try await seal(round, result, manifest, state, connection)
+        }
+        if training == nil, lost == nil, let (round, tensors) = next {
+          next = nil
+          if let assignment = try await assignment(round, tensors, manifest, state, connection) {
+            training = round.round
+            group.addTask { .trained(round, await Swift.Result { try await trainer.train(assignment) }) }
+          }
+        }
+        if let lost, training == nil { return .lost(reason: lost, madeProgress: true) }
+      }
+      return .lost(reason: "the connection ended", madeProgress: true)
+    }
+  }
+
+  private func receive(_ connection: PeerConnection, _ layout: TensorLayout) async throws -> Happening {
+    do {
+      guard let inbound = try await connection.receive(expecting: { _ in .state(layout) }) else {
+        return .lost(reason: "the coordinator closed the connection")
+      }
+      return .received(inbound)
+    } catch let error as TransportError {
+      switch error {
+      case .untrustedPeer, .refusedByPeer, .misuse, .peerReported: throw error
+      default: return .lost(reason: error.description)
+      }
+    }
+  }
+
+  /// Sends; where the connection is gone, the reader will say so after what still lies in its queue, Goodbye perhaps.
+  private func offer(_ send: () async throws -> Void) async throws {
+    do { try await send() } catch let error as TransportError {
+      if case .misuse = error { throw error }
+      logger.debug("not sent", metadata: ["reason": .string(error.description)])
+    }
+  }
+
+  /// What to train for a round, or nil where it was answered already.
+  private func assignment(
+    _ wire: WireRound,
+    _ tensors: TensorSet,
+    _ manifest: WireRunManifest,
+    _ state: ClientStateFolder,
+    _ connection: PeerConnection
+  ) async throws -> RoundAssignment? {
     let round = Int(clamping: wire.round)
     let latest = try state.latest()
-    if let latest, latest.round >= round {
-      guard latest.round == round else {
-        return try await decline(
-          round: wire.round, code: "stale-round",
-          reason: "this client has trained round \(latest.round); round \(round) lies before it", manifest, connection)
-      }
-      return try await connection.send(try state.sealedUpdate(of: round))
+    if let latest, latest.round > round {
+      try await decline(
+        round: wire.round,
+        code: "stale-round",
+        reason: "this client has trained round \(latest.round); round \(round) lies before it",
+        manifest,
+        connection
+      )
+      return nil
+    }
+    if let latest, latest.round == round {
+      let sealed = try state.sealedUpdate(of: round)
+      try await offer { try await connection.send(sealed) }
+      return nil
     }
     onEvent(.roundStarted(round))
     let personal: TensorSet
     if let latest { personal = latest.personal } else { personal = try await trainer.initialPersonal(manifest) }
-    let assignment = RoundAssignment(
-      manifest: manifest, round: round, clientName: name, state: tensors, personal: personal)
-    let result: LocalUpdate
-    do { result = try await trainer.train(assignment) } catch let refusal as ManifestRefusal {
-      return try await decline(round: wire.round, code: refusal.code, reason: refusal.reason, manifest, connection)
-    } catch where !(error is CancellationError) {
-      try? await decline(
-        round: wire.round, code: "training-failed", reason: "local training failed", manifest, connection)
+    return RoundAssignment(manifest: manifest, round: round, clientName: name, state: tensors, personal: personal)
+  }
+
+  /// Makes a trained round durable and sends it.
+  private func seal(
+    _ wire: WireRound,
+    _ result: Swift.Result<LocalUpdate, any Error>,
+    _ manifest: WireRunManifest,
+    _ state: ClientStateFolder,
+    _ connection: PeerConnection
+  ) async throws {
+    let trained: LocalUpdate
+    do { trained = try result.get() } catch let refusal as ManifestRefusal {
+      return try await decline(
+        round: wire.round,
+        code: refusal.code,
+        reason: refusal.reason,
+        manifest,
+        connection
+      )
+    } catch  where !(error is CancellationError) {
+      try await decline(
+        round: wire.round,
+        code: "training-failed",
+        reason: "local training failed",
+        manifest,
+        connection
+      )
       throw error
     }
     var update = WireUpdate()
     update.runID = manifest.runID
     update.round = wire.round
     update.examples = declaredExamples(manifest)
-    update.metrics = result.metrics
-    let sealed = try SealedMessage(WireEnvelope(.update(update)), payload: TensorPayload(result.upload))
-    try state.commit(round: round, personal: result.personal, update: sealed)
+    update.metrics = trained.metrics
+    let sealed = try SealedMessage(WireEnvelope(.update(update)), payload: TensorPayload(trained.upload))
+    let round = Int(clamping: wire.round)
+    try state.commit(round: round, personal: trained.personal, update: sealed)
     try state.setTrained(try state.countTrained() + 1)
-    onEvent(.trained(round: round, metrics: result.metrics))
-    try await connection.send(sealed)
+    onEvent(.trained(round: round, metrics: trained.metrics))
+    try await offer { try await connection.send(sealed) }
   }
 
   private func decline(
-    round: UInt64, code: String, reason: String, _ manifest: WireRunManifest, _ connection: PeerConnection
+    round: UInt64,
+    code: String,
+    reason: String,
+    _ manifest: WireRunManifest,
+    _ connection: PeerConnection
   ) async throws {
     logger.warning("round declined", metadata: ["round": "\(round)", "code": .string(code), "reason": .string(reason)])
     var decline = WireDecline()
@@ -186,7 +297,8 @@ struct ClientSession: Sendable {
     decline.round = round
     decline.code = code
     decline.reason = reason
-    try await connection.send(WireEnvelope(.decline(decline)))
+    let message = WireEnvelope(.decline(decline))
+    try await offer { try await connection.send(message) }
   }
 
   private func note(_ ack: WireAck, _ state: ClientStateFolder) throws {
@@ -203,7 +315,10 @@ struct ClientSession: Sendable {
   }
 
   private func end(
-    _ goodbye: WireGoodbye, tensors: TensorSet?, _ manifest: WireRunManifest, _ state: ClientStateFolder
+    _ goodbye: WireGoodbye,
+    tensors: TensorSet?,
+    _ manifest: WireRunManifest,
+    _ state: ClientStateFolder
   ) async throws -> End {
     let ending: ClientOutcome.Ending =
       switch goodbye.outcome {
@@ -218,7 +333,18 @@ struct ClientSession: Sendable {
       personal = try await trainer.initialPersonal(manifest)
     }
     return End(
-      ending: ending, manifest: manifest, finalState: tensors, personal: personal,
-      roundsTrained: try state.countTrained())
+      ending: ending,
+      manifest: manifest,
+      finalState: tensors,
+      personal: personal,
+      roundsTrained: try state.countTrained()
+    )
+  }
+}
+
+extension Result where Failure == any Error {
+  /// The outcome of asynchronous work.
+  fileprivate init(_ body: () async throws -> Success) async {
+    do { self = .success(try await body()) } catch { self = .failure(error) }
   }
 }

@@ -29,9 +29,15 @@ public struct FederatedClient: Sendable {
   /// Takes everything that a client is made of; nothing happens before `run`.
   /// - Parameter onEvent: called from the client's task.
   public init(
-    identity: TLSIdentity, host: String, port: Int, stateDirectory: URL, trainer: any LocalTrainer,
-    backoff: Backoff = Backoff(), configuration: TransportConfiguration = TransportConfiguration(),
-    logger: Logger = Logger(label: "fedlora.client"), onEvent: @escaping @Sendable (ClientEvent) -> Void = { _ in }
+    identity: TLSIdentity,
+    host: String,
+    port: Int,
+    stateDirectory: URL,
+    trainer: any LocalTrainer,
+    backoff: Backoff = Backoff(),
+    configuration: TransportConfiguration = TransportConfiguration(),
+    logger: Logger = Logger(label: "fedlora.client"),
+    onEvent: @escaping @Sendable (ClientEvent) -> Void = { _ in }
   ) {
     self.identity = identity
     self.host = host
@@ -54,24 +60,39 @@ public struct FederatedClient: Sendable {
       let reason: String
       do {
         let session = ClientSession(
-          name: identity.participant?.rawValue ?? "", stateDirectory: stateDirectory, trainer: trainer, logger: logger,
-          onEvent: onEvent)
+          name: identity.participant?.rawValue ?? "",
+          stateDirectory: stateDirectory,
+          trainer: trainer,
+          logger: logger,
+          onEvent: onEvent
+        )
         let connection = try await dialer.connect(host: host, port: port)
         onEvent(.connected(address: connection.remoteAddress))
         let result = await FederatedClient.use(connection) { try await session.run($0) }
         traffic = Traffic(
-          sent: traffic.sent + connection.traffic.sent, received: traffic.received + connection.traffic.received)
+          sent: traffic.sent + connection.traffic.sent,
+          received: traffic.received + connection.traffic.received
+        )
         switch try result.get() {
         case .over(let end):
           onEvent(.finished(end.ending))
           return ClientOutcome(
-            ending: end.ending, manifest: end.manifest, finalState: end.finalState, personal: end.personal,
-            roundsTrained: end.roundsTrained, traffic: traffic)
+            ending: end.ending,
+            manifest: end.manifest,
+            finalState: end.finalState,
+            personal: end.personal,
+            roundsTrained: end.roundsTrained,
+            traffic: traffic
+          )
         case .lost(let why, let madeProgress):
           if madeProgress { failures = 0 }
           reason = why
         }
       } catch let error as TransportError {
+        if case .peerReported("replaced", _) = error {
+          // Two processes with one certificate would take the run from each other for ever.
+          throw ClientError.replaced(name: identity.participant?.rawValue ?? "")
+        }
         guard FederatedClient.isWorthAnotherTry(error) else { throw error }
         reason = error.description
       }
@@ -89,7 +110,8 @@ public struct FederatedClient: Sendable {
 
   /// Runs `body` and closes the connection whatever happens.
   private static func use<T: Sendable>(
-    _ connection: PeerConnection, _ body: @Sendable (PeerConnection) async throws -> T
+    _ connection: PeerConnection,
+    _ body: @Sendable (PeerConnection) async throws -> T
   ) async -> Result<T, any Error> {
     let result: Result<T, any Error>
     do { result = .success(try await body(connection)) } catch { result = .failure(error) }
@@ -101,7 +123,7 @@ public struct FederatedClient: Sendable {
   private static func isWorthAnotherTry(_ error: TransportError) -> Bool {
     switch error {
     case .untrustedPeer, .refusedByPeer, .misuse: false
-    case .peerReported(let code, _): code != "name-mismatch" && code != "wrong-version"
+    case .peerReported(let code, _): !["name-mismatch", "wrong-version", "wrong-role"].contains(code)
     case .cannotConnect, .cannotBind, .violation, .unresponsive, .connectionLost, .closed: true
     }
   }

@@ -9,18 +9,18 @@ import Foundation
 /// very bytes that go on the wire). The folder is filled under another name, synced and renamed, so that after
 /// `kill -9` the round is either not trained at all or trained and sealed. `acknowledged` is added once the coordinator
 /// has answered. Only the newest round is kept.
-struct ClientStateFolder: Sendable {
+package struct ClientStateFolder: Sendable {
   /// The newest trained round.
-  struct TrainedRound: Sendable {
-    let round: Int
-    let personal: TensorSet
-    let isAcknowledged: Bool
+  package struct TrainedRound: Sendable {
+    package let round: Int
+    package let personal: TensorSet
+    package let isAcknowledged: Bool
   }
 
-  let folder: URL
+  package let folder: URL
 
   /// Opens the state of `runID` below `parent`, making it where it is not there.
-  init(parent: URL, runID: String) throws {
+  package init(parent: URL, runID: String) throws {
     folder = parent.appendingPathComponent(ClientStateFolder.safeName(runID))
     do {
       try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
@@ -40,7 +40,7 @@ struct ClientStateFolder: Sendable {
 
   /// Accepts a manifest for this run, once: another one under the same run id is refused.
   /// - Returns: whether the manifest is the pinned one (or is pinned now).
-  func pin(runID: String, manifestHash: Data) throws -> Bool {
+  package func pin(runID: String, manifestHash: Data) throws -> Bool {
     let url = folder.appendingPathComponent("terms.json")
     let hash = manifestHash.map { String(format: "%02x", $0) }.joined()
     if let data = try? Data(contentsOf: url) {
@@ -54,16 +54,19 @@ struct ClientStateFolder: Sendable {
   }
 
   /// The newest trained round, or nil before the first.
-  func latest() throws -> TrainedRound? {
+  package func latest() throws -> TrainedRound? {
     guard let (round, url) = try rounds().last else { return nil }
     let personal = try SafetensorsFile.read(url.appendingPathComponent("personal.safetensors"))
     let mark = url.appendingPathComponent("acknowledged")
     return TrainedRound(
-      round: round, personal: personal, isAcknowledged: FileManager.default.fileExists(atPath: mark.path))
+      round: round,
+      personal: personal,
+      isAcknowledged: FileManager.default.fileExists(atPath: mark.path)
+    )
   }
 
   /// The sealed update of a round.
-  func sealedUpdate(of round: Int) throws -> SealedMessage {
+  package func sealedUpdate(of round: Int) throws -> SealedMessage {
     let url = roundFolder(round).appendingPathComponent("update.sealed")
     do {
       return try SealedMessage(bytes: Data(contentsOf: url))
@@ -73,7 +76,7 @@ struct ClientStateFolder: Sendable {
   }
 
   /// Makes a trained round durable, personal tensors and sealed update together, and drops older rounds.
-  func commit(round: Int, personal: TensorSet, update: SealedMessage) throws {
+  package func commit(round: Int, personal: TensorSet, update: SealedMessage) throws {
     let aside = folder.appendingPathComponent(".\(UUID().uuidString)")
     try FileManager.default.createDirectory(at: aside, withIntermediateDirectories: false)
     do {
@@ -92,26 +95,28 @@ struct ClientStateFolder: Sendable {
   }
 
   /// Notes that the coordinator has answered for this round's update.
-  func acknowledge(round: Int, status: String) throws {
+  package func acknowledge(round: Int, status: String) throws {
     let url = roundFolder(round)
     guard FileManager.default.fileExists(atPath: url.path) else { return }
     try DurableFile.write(Data(status.utf8), to: url.appendingPathComponent("acknowledged"))
   }
 
   /// How many rounds were trained, over all restarts.
-  func countTrained() throws -> Int {
+  package func countTrained() throws -> Int {
     let url = folder.appendingPathComponent("trained")
     guard let text = try? String(contentsOf: url, encoding: .utf8) else { return 0 }
     return Int(text.trimmingCharacters(in: .whitespacesAndNewlines)) ?? 0
   }
 
   /// Writes the number of trained rounds.
-  func setTrained(_ count: Int) throws {
+  package func setTrained(_ count: Int) throws {
     try DurableFile.write(Data("\(count)\n".utf8), to: folder.appendingPathComponent("trained"))
   }
 
   private func roundFolder(_ round: Int) -> URL {
-    folder.appendingPathComponent("round-" + String(repeating: "0", count: max(0, 6 - String(round).count)) + "\(round)")
+    folder.appendingPathComponent(
+      "round-" + String(repeating: "0", count: max(0, 6 - String(round).count)) + "\(round)"
+    )
   }
 
   private func rounds() throws -> [(round: Int, url: URL)] {

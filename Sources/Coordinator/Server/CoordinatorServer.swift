@@ -1,3 +1,4 @@
+import Dispatch
 import FedLoRACheckpoint
 import FedLoRAProtocol
 import Foundation
@@ -15,9 +16,14 @@ public final class CoordinatorServer: Sendable {
 
   /// How long the end of a run waits for clients that are away, so that they learn of it.
   static let farewell = Duration.seconds(10)
+  /// How long connections may take to end once everything was said.
+  static let grace = Duration.seconds(30)
 
   private init(
-    server: PeerServer, driver: RunDriver, logger: Logger, report: @escaping @Sendable (CoordinatorEvent) -> Void
+    server: PeerServer,
+    driver: RunDriver,
+    logger: Logger,
+    report: @escaping @Sendable (CoordinatorEvent) -> Void
   ) {
     self.server = server
     self.driver = driver
@@ -34,17 +40,36 @@ public final class CoordinatorServer: Sendable {
   ///   - onEvent: called in order, from the run's own queue and from event loops; must not block.
   /// - Throws: `CoordinatorError`, `RunStoreError`, `RoundPolicyError`, `TransportError`, `IdentityError`.
   public static func start(
-    manifest: WireRunManifest, initialState: TensorSet, directory: URL, identity: TLSIdentity, host: String, port: Int,
-    configuration: TransportConfiguration = TransportConfiguration(), logger: Logger,
+    manifest: WireRunManifest,
+    initialState: TensorSet,
+    directory: URL,
+    identity: TLSIdentity,
+    host: String,
+    port: Int,
+    configuration: TransportConfiguration = TransportConfiguration(),
+    logger: Logger,
     onEvent: @escaping @Sendable (CoordinatorEvent) -> Void
   ) async throws -> CoordinatorServer {
     let run = try ServedRun(manifest)
-    let store = try openStore(run, initialState: initialState, directory: directory)
-    let driver = try RunDriver(run: run, store: store, logger: logger, report: onEvent)
+    let driver = try await onThreadOfItsOwn {
+      let store = try openStore(run, initialState: initialState, directory: directory)
+      return try RunDriver(run: run, store: store, logger: logger, report: onEvent)
+    }
     let server = try await PeerServer.bind(
-      host: host, port: port, identity: identity, configuration: configuration, logger: logger
+      host: host,
+      port: port,
+      identity: identity,
+      configuration: configuration,
+      logger: logger
     ) { onEvent(.refused(address: $0.address, code: $0.code.rawValue, reason: $0.text)) }
     return CoordinatorServer(server: server, driver: driver, logger: logger, report: onEvent)
+  }
+
+  /// Opening a store waits for the disk, which the cooperative pool must not.
+  private static func onThreadOfItsOwn<T: Sendable>(_ body: @escaping @Sendable () throws -> T) async throws -> T {
+    try await withCheckedThrowingContinuation { continuation in
+      DispatchQueue.global().async { continuation.resume(with: Result(catching: body)) }
+    }
   }
 
   private static func openStore(_ run: ServedRun, initialState: TensorSet, directory: URL) throws -> RunStore {
@@ -54,7 +79,10 @@ public final class CoordinatorServer: Sendable {
       return store
     } catch RunStoreError.noRun {
       let description = RunStore.Description(
-        runID: run.manifest.runID, seed: run.manifest.seed, manifest: run.bytes)
+        runID: run.manifest.runID,
+        seed: run.manifest.seed,
+        manifest: run.bytes
+      )
       return try RunStore.create(at: directory, run: description, initialState: initialState)
     }
   }
@@ -62,10 +90,9 @@ public final class CoordinatorServer: Sendable {
   /// Serves until the run is over. Cancelling the task stops the coordinator; the run can be gone on with.
   /// - Throws: `RunStoreError` when the result cannot be read back.
   public func run() async throws -> CoordinatorResult {
-    let (driver, server) = (driver, server)
+    let driver = driver
     await withTaskCancellationHandler {
       await withTaskGroup(of: Void.self) { group in
-        group.addTask { await server.run { await self.serve($0) } }
         group.addTask {
           await withDiscardingTaskGroup { sleepers in
             for await timer in driver.timers {
@@ -77,24 +104,48 @@ public final class CoordinatorServer: Sendable {
             sleepers.cancelAll()
           }
         }
+        group.addTask { await self.serveUntilTheEnd() }
         await driver.begin()
-        let outcome = await driver.waitForOutcome()
-        if outcome == .completed {
-          await withTaskGroup(of: Void.self) { wait in
-            wait.addTask { await driver.waitForFarewells() }
-            wait.addTask { try? await Task.sleep(for: CoordinatorServer.farewell) }
-            await wait.next()
-            await driver.giveUpFarewells()
-            wait.cancelAll()
-          }
-        }
-        await driver.closeAll()
-        server.shutdown()
       }
     } onCancel: {
       Task { await driver.stop(reason: "the coordinator was asked to stop") }
     }
     return try await driver.result()
+  }
+
+  /// Serves connections until the run is over and everybody who can be told has been told. A peer that keeps its
+  /// connection open all the same does not hold up the end.
+  private func serveUntilTheEnd() async {
+    await withTaskGroup(of: Void.self) { group in
+      group.addTask { await self.server.run { await self.serve($0) } }
+      let outcome = await driver.waitForOutcome()
+      if outcome == .completed {
+        await CoordinatorServer.atMost(CoordinatorServer.farewell) { await self.driver.waitForFarewells() }
+        await driver.giveUpFarewells()
+      }
+      await driver.closeAll()
+      server.shutdown()
+      group.addTask { try? await Task.sleep(for: CoordinatorServer.grace) }
+      // Either all connections have ended, or the grace has; cancelling closes what is still open.
+      await group.next()
+      group.cancelAll()
+    }
+  }
+
+  /// Waits for `body`, but not longer; `body` must return soon after `giveUpFarewells`.
+  private static func atMost(_ time: Duration, _ body: @escaping @Sendable () async -> Void) async {
+    let (done, signal) = AsyncStream<Void>.makeStream()
+    let waiting = Task {
+      await body()
+      signal.finish()
+    }
+    let clock = Task {
+      try? await Task.sleep(for: time)
+      signal.finish()
+    }
+    for await _ in done {}
+    clock.cancel()
+    waiting.cancel()
   }
 
   /// Stops the coordinator; `run` returns with the outcome `stopped`.
@@ -109,66 +160,78 @@ public final class CoordinatorServer: Sendable {
     let link = ClientLink(name: name.rawValue, connection: connection)
     await withTaskGroup(of: Void.self) { group in
       group.addTask { await link.pump() }
-      let (isReady, reason) = await read(link)
+      await driver.began(link)
+      let reason = await read(link)
       link.finish()
       await connection.close()
-      if isReady {
-        await driver.ended(link, reason: reason)
-      } else {
-        await driver.ended(connection)
-      }
+      await driver.ended(link, reason: reason)
     }
   }
 
   /// Reads until the connection ends.
-  /// - Returns: whether the client was ready, and why the connection ended.
-  private func read(_ link: ClientLink) async -> (isReady: Bool, reason: String) {
+  /// - Returns: why it ended.
+  private func read(_ link: ClientLink) async -> String {
     var isReady = false
     do {
       let run = driver.run
       let expectation: ExpectStream = { envelope in
         guard case .update(let update)? = envelope.message, update.runID == run.manifest.runID else {
           throw StreamViolation(
-            code: "wrong-run", text: "an update of run '\(run.manifest.runID)' was expected, not a \(envelope.messageName)")
+            code: "wrong-run",
+            text: "an update of run '\(run.manifest.runID)' was expected, not a \(envelope.messageName)"
+          )
         }
         return .update(run.updateLayout)
       }
-      guard let hello = try await link.connection.receive() else { return (false, "closed before Hello") }
-      guard try await greet(hello, link) else { return (false, "refused") }
+      guard let hello = try await link.connection.receive() else { return "closed before Hello" }
+      guard try await greet(hello, link) else { return "refused" }
       while let inbound = try await link.connection.receive(expecting: expectation) {
         switch inbound.envelope.message {
         case .ready(let ready):
           guard ready.runID == run.manifest.runID, ready.manifestSha256 == run.hash else {
             await refuse(link.connection, code: "wrong-run", text: "Ready is for other terms than those of this run")
-            return (isReady, "ready for another run")
+            return "ready for another run"
           }
           isReady = true
           await driver.ready(
-            link, examples: Int(clamping: ready.examples),
-            pendingRound: ready.pendingRound == 0 ? nil : Int(clamping: ready.pendingRound))
+            link,
+            examples: Int(clamping: ready.examples),
+            pendingRound: ready.pendingRound == 0 ? nil : Int(clamping: ready.pendingRound)
+          )
         case .update(let update):
           if let tensors = inbound.tensors, isReady {
             await driver.received(update, tensors: tensors, from: link.name)
           } else if let violation = inbound.violation, isReady {
             await driver.refused(
-              link.name, round: Int(clamping: update.round), code: violation.code.rawValue, reason: violation.text)
+              link.name,
+              round: Int(clamping: update.round),
+              code: violation.code.rawValue,
+              reason: violation.text
+            )
           } else {
             await refuse(link.connection, code: "not-ready", text: "an Update before Ready, or without tensors")
-            return (isReady, "broke the protocol")
+            return "broke the protocol"
           }
         case .decline(let decline):
           await driver.declined(
-            link.name, round: Int(clamping: decline.round), code: decline.code, reason: decline.reason)
-        case .goodbye: return (isReady, "said goodbye")
+            link.name,
+            round: Int(clamping: decline.round),
+            code: decline.code,
+            reason: decline.reason
+          )
+        case .goodbye: return "said goodbye"
         default:
           await refuse(
-            link.connection, code: "unexpected-message", text: "a \(inbound.envelope.messageName) is not expected here")
-          return (isReady, "broke the protocol")
+            link.connection,
+            code: "unexpected-message",
+            text: "a \(inbound.envelope.messageName) is not expected here"
+          )
+          return "broke the protocol"
         }
       }
-      return (isReady, "closed by the client")
+      return "closed by the client"
     } catch {
-      return (isReady, "\(error)")
+      return "\(error)"
     }
   }
 
@@ -180,14 +243,18 @@ public final class CoordinatorServer: Sendable {
     }
     guard hello.protocolVersion == protocolVersion else {
       await refuse(
-        link.connection, code: "wrong-version",
-        text: "protocol version \(hello.protocolVersion) is not served; this coordinator speaks \(protocolVersion)")
+        link.connection,
+        code: "wrong-version",
+        text: "protocol version \(hello.protocolVersion) is not served; this coordinator speaks \(protocolVersion)"
+      )
       return false
     }
     guard hello.clientName == link.name else {
       await refuse(
-        link.connection, code: "name-mismatch",
-        text: "the certificate is '\(link.name)'s, but Hello says '\(String(hello.clientName.prefix(64)))'")
+        link.connection,
+        code: "name-mismatch",
+        text: "the certificate is '\(link.name)'s, but Hello says '\(String(hello.clientName.prefix(64)))'"
+      )
       return false
     }
     var welcome = WireWelcome()
@@ -200,7 +267,8 @@ public final class CoordinatorServer: Sendable {
   private func refuse(_ connection: PeerConnection, code: String, text: String) async {
     logger.warning(
       "client refused",
-      metadata: ["peer": .string(connection.remoteAddress), "code": .string(code), "reason": .string(text)])
+      metadata: ["peer": .string(connection.remoteAddress), "code": .string(code), "reason": .string(text)]
+    )
     report(.refused(address: connection.remoteAddress, code: code, reason: text))
     await connection.close(code: FedLoRAProtocol.ReasonCode(rawValue: code), text: text)
   }

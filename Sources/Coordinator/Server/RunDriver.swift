@@ -30,7 +30,9 @@ actor RunDriver {
   private let origin = ContinuousClock.now
   private var state: RunState
   private var links: [String: ClientLink] = [:]
-  /// Clients that were ready at some time and have not been told the end yet.
+  /// Connections whose client has not accepted the manifest, so that they do not outlive the run.
+  private var strangers: [ObjectIdentifier: ClientLink] = [:]
+  /// Clients that were ready at some time, also before a restart, and have not been told the end yet.
   private var unaware: Set<String> = []
   private var closedTraffic = Traffic()
   /// The tensors of the round that is open, made ready for sending.
@@ -40,13 +42,19 @@ actor RunDriver {
   private var awareness: [CheckedContinuation<Void, Never>] = []
 
   init(
-    run: ServedRun, store: RunStore, logger: Logger, report: @escaping @Sendable (CoordinatorEvent) -> Void
+    run: ServedRun,
+    store: RunStore,
+    logger: Logger,
+    report: @escaping @Sendable (CoordinatorEvent) -> Void
   ) throws {
     self.run = run
     self.store = store
     self.logger = logger
     self.report = report
-    state = RunState(policy: run.policy, seed: run.manifest.seed, recovered: try store.recover())
+    let recovered = try store.recover()
+    state = RunState(policy: run.policy, seed: run.manifest.seed, recovered: recovered)
+    // Who was there when the coordinator was killed has not been told an end either.
+    unaware = Set(recovered.roster)
     (timers, timerContinuation) = AsyncStream.makeStream()
   }
 
@@ -69,6 +77,7 @@ actor RunDriver {
       drop(older)
     }
     links[link.name] = link
+    strangers[ObjectIdentifier(link)] = nil
     if let outcome {
       sendGoodbye(outcome, to: link)
       return
@@ -87,6 +96,7 @@ actor RunDriver {
   /// A connection ended, for whatever reason.
   func ended(_ link: ClientLink, reason: String) {
     closedTraffic = closedTraffic + link.connection.traffic
+    strangers[ObjectIdentifier(link)] = nil
     guard links[link.name] === link else { return }
     links[link.name] = nil
     guard outcome == nil else { return }
@@ -94,12 +104,16 @@ actor RunDriver {
     apply(.clientLost(name: link.name))
   }
 
-  /// A connection ended before its client was ready.
-  func ended(_ connection: PeerConnection) { closedTraffic = closedTraffic + connection.traffic }
+  /// A connection was made; its client may become ready.
+  func began(_ link: ClientLink) {
+    strangers[ObjectIdentifier(link)] = link
+    if isClosing { link.send(.end) }
+  }
 
   /// A client does not take part in a round, or with round 0 in the run.
   func declined(_ name: String, round: Int, code: String, reason: String) {
     report(.updateRefused(round: round, name: name, code: code, reason: reason))
+    if round == 0 { unaware.remove(name) }
     apply(.declined(name: name, round: round, code: code, reason: reason))
   }
 
@@ -114,7 +128,13 @@ actor RunDriver {
     if case .wanted = state.admission(name: name, round: round, digest: digest) {
       do {
         let stored = try store.storeUpdate(
-          round: round, name: name, examples: examples, metrics: update.metrics, digest: digest, tensors: tensors)
+          round: round,
+          name: name,
+          examples: examples,
+          metrics: update.metrics,
+          digest: digest,
+          tensors: tensors
+        )
         if stored == .conflict {
           return refused(name, round: round, code: "conflict", reason: "another update of this round is durable")
         }
@@ -151,6 +171,7 @@ actor RunDriver {
   }
 
   private var awarenessIsOver = false
+  private var isClosing = false
 
   /// Stops waiting for clients that were not told.
   func giveUpFarewells() {
@@ -161,15 +182,21 @@ actor RunDriver {
 
   /// Ends every connection after what is queued for it.
   func closeAll() {
+    isClosing = true
     for link in links.values { link.send(.end) }
+    for link in strangers.values { link.send(.end) }
   }
 
-  /// What there is when the run is over.
+  /// What there is when the run is over. The folder is free for another coordinator afterwards.
   func result() throws -> CoordinatorResult {
+    defer { store.close() }
     let last = try store.lastCommittedRound()
     return CoordinatorResult(
-      outcome: outcome ?? .stopped(reason: "the coordinator ended"), finalState: try store.state(afterRound: last),
-      roundsCommitted: last, traffic: traffic)
+      outcome: outcome ?? .stopped(reason: "the coordinator ended"),
+      finalState: try store.state(afterRound: last),
+      roundsCommitted: last,
+      traffic: traffic
+    )
   }
 
   // MARK: What is to be done
@@ -250,14 +277,23 @@ actor RunDriver {
 
   private func commit(round: Int, contributions: [Contribution], counts: [String: Int]) throws {
     let next = try store.aggregate(
-      round: round, contributions: contributions, strategy: run.strategy, weighting: run.weighting)
+      round: round,
+      contributions: contributions,
+      strategy: run.strategy,
+      weighting: run.weighting
+    )
     let losses = try store.metrics(round: round).filter { entry in contributions.contains { $0.name == entry.key } }
       .sorted { $0.key < $1.key }.compactMap { $0.value["loss"] }
     try store.commit(round: round, contributions: contributions, counts: counts, state: next)
     report(
       .roundCommitted(
-        round: round, updates: contributions.count, counts: counts,
-        meanLoss: losses.isEmpty ? nil : losses.reduce(0, +) / Double(losses.count), traffic: traffic))
+        round: round,
+        updates: contributions.count,
+        counts: counts,
+        meanLoss: losses.isEmpty ? nil : losses.reduce(0, +) / Double(losses.count),
+        traffic: traffic
+      )
+    )
     apply(.roundCommitted(round: round))
   }
 
@@ -292,6 +328,11 @@ actor RunDriver {
       break
     }
     link.send(.end)
+    if case .stopped = outcome {
+    } else {
+      // Nothing is owed to it any more, also after a restart.
+      try? store.setRoster(name: link.name, isReady: false)
+    }
     unaware.remove(link.name)
     if unaware.isEmpty { giveUpFarewells() }
   }

@@ -22,9 +22,19 @@ struct ServedRun: Sendable {
     bytes = try manifest.serializedBytes(options: options)
     hash = Data(SHA256.hash(data: bytes))
     let cohort = manifest.cohort
+    // A longer span does not fit the clock's arithmetic; a year is no deadline any more.
+    guard cohort.deadlineSeconds > 0, cohort.deadlineSeconds <= 31_536_000 else {
+      throw CoordinatorError.badManifest(
+        "the deadline is \(cohort.deadlineSeconds) seconds, expected a positive number up to a year"
+      )
+    }
     policy = try RoundPolicy(
-      rounds: Int(manifest.rounds), minClients: Int(cohort.minClients), clientsPerRound: Int(cohort.clientsPerRound),
-      quorum: Int(cohort.quorum), deadline: .seconds(cohort.deadlineSeconds))
+      rounds: Int(manifest.rounds),
+      minClients: Int(cohort.minClients),
+      clientsPerRound: Int(cohort.clientsPerRound),
+      quorum: Int(cohort.quorum),
+      deadline: .seconds(cohort.deadlineSeconds)
+    )
     guard let name = StrategyName(rawValue: manifest.strategy.name) else {
       throw CoordinatorError.badManifest("strategy '\(manifest.strategy.name)' is not known")
     }
@@ -32,7 +42,10 @@ struct ServedRun: Sendable {
       throw CoordinatorError.badManifest("head role '\(manifest.strategy.head)' is not known")
     }
     strategy = try Strategy(
-      name: name, head: head, refactoriseEvery: name == .fedsvd ? Int(manifest.strategy.refactoriseEvery) : 1)
+      name: name,
+      head: head,
+      refactoriseEvery: name == .fedsvd ? Int(manifest.strategy.refactoriseEvery) : 1
+    )
     switch manifest.strategy.weighting {
     case "uniform": weighting = .uniform
     case "examples": weighting = .examples

@@ -1,0 +1,174 @@
+import FedLoRAEngine
+import FedLoRAFederation
+
+/// Ranges of values that the types alone allow too much of. Every fault names source and key.
+struct Ranges {
+  let source: String
+
+  func require(_ condition: Bool, _ key: String, _ reason: @autoclosure () -> String) throws {
+    if !condition { throw ConfigurationError(source: source, key: key, reason: reason()) }
+  }
+
+  func atLeast(_ least: Int, _ value: Int, _ key: String) throws {
+    try require(value >= least, key, "is \(value), expected at least \(least)")
+    try require(UInt32(exactly: value) != nil, key, "is \(value), expected at most \(UInt32.max)")
+  }
+
+  func positive(_ value: Double, _ key: String) throws {
+    try require(value > 0 && value.isFinite, key, "is \(value), expected a positive number")
+  }
+
+  func notNegative(_ value: Double, _ key: String) throws {
+    try require(value >= 0 && value.isFinite, key, "is \(value), expected 0 or a positive number")
+  }
+
+  func oneOf(_ known: [String], _ value: String, _ key: String) throws {
+    try require(known.contains(value), key, "is '\(value)', expected \(known.joined(separator: ", "))")
+  }
+}
+
+extension ModelSection {
+  func validate(_ ranges: Ranges) throws { try ranges.atLeast(3, maxLength, "model.max_length") }
+}
+
+extension StrategySection {
+  func validate(_ ranges: Ranges) throws {
+    _ = try resolvedHead(source: ranges.source)
+    try ranges.oneOf(["uniform", "examples", "capped"], weighting, "strategy.weighting")
+    try ranges.atLeast(1, weightCap, "strategy.weight_cap")
+    try ranges.atLeast(1, refactoriseEvery, "strategy.refactorise_every")
+  }
+}
+
+extension AdapterSection {
+  func validate(_ ranges: Ranges, strategy: StrategyName) throws {
+    try ranges.atLeast(1, rank, "adapter.rank")
+    try ranges.positive(alpha, "adapter.alpha")
+    try ranges.require(dropout >= 0 && dropout < 1, "adapter.dropout", "is \(dropout), expected at least 0 and below 1")
+    try ranges.require(!targetModules.isEmpty, "adapter.target_modules", "is empty, expected names such as query")
+    _ = try resolvedScaling(for: strategy, source: ranges.source)
+  }
+}
+
+extension TrainingSection {
+  func validate(_ ranges: Ranges) throws {
+    try ranges.atLeast(1, localSteps, "training.local_steps")
+    try ranges.atLeast(1, batchSize, "training.batch_size")
+    try ranges.oneOf(["adamw", "sgd"], optimizer, "training.optimizer")
+    try ranges.positive(learningRate, "training.learning_rate")
+    try ranges.notNegative(headLearningRate, "training.head_learning_rate")
+    try ranges.require(
+      momentum >= 0 && momentum < 1,
+      "training.momentum",
+      "is \(momentum), expected at least 0 and below 1"
+    )
+    try ranges.notNegative(weightDecay, "training.weight_decay")
+    try ranges.atLeast(0, warmupSteps, "training.warmup_steps")
+    try ranges.notNegative(maxGradientNorm, "training.max_gradient_norm")
+  }
+}
+
+extension CohortSection {
+  /// A year; a longer deadline is a mistake, and the clock has an end.
+  static let longestDeadline = 31_536_000.0
+
+  func validate(_ ranges: Ranges) throws {
+    try ranges.atLeast(1, minClients, "cohort.min_clients")
+    try ranges.atLeast(1, clientsPerRound, "cohort.clients_per_round")
+    try ranges.atLeast(1, quorum, "cohort.quorum")
+    try ranges.require(
+      quorum <= clientsPerRound,
+      "cohort.quorum",
+      "is \(quorum), but clients_per_round is \(clientsPerRound), so no round would be committed"
+    )
+    try ranges.require(
+      quorum <= minClients,
+      "cohort.quorum",
+      "is \(quorum), but min_clients is \(minClients); a run must not start with fewer clients than a round needs"
+    )
+    try ranges.positive(deadlineSeconds, "cohort.deadline_seconds")
+    try ranges.require(
+      deadlineSeconds <= CohortSection.longestDeadline,
+      "cohort.deadline_seconds",
+      "is \(deadlineSeconds), expected at most a year (\(Int(CohortSection.longestDeadline)))"
+    )
+  }
+}
+
+extension RunConfiguration {
+  func validate(source: String) throws {
+    let ranges = Ranges(source: source)
+    try ranges.require(!name.isEmpty, "name", "is empty; clients keep the run's state under its name")
+    try ranges.atLeast(1, rounds, "rounds")
+    try ranges.require(
+      (0...65535).contains(listen.port),
+      "listen.port",
+      "is \(listen.port), expected 0 to 65535; 0 takes a free port"
+    )
+    try RunConfiguration.validate(labels: labels, ranges)
+    try model.validate(ranges)
+    try strategy.validate(ranges)
+    try adapter.validate(ranges, strategy: strategy.name)
+    try training.validate(ranges)
+    try cohort.validate(ranges)
+  }
+
+  static func validate(labels: [String], _ ranges: Ranges) throws {
+    try ranges.require(
+      labels.count >= 2,
+      "labels",
+      "names \(labels.count) classes; list at least two, in the order of the clients' data"
+    )
+    try ranges.require(Set(labels).count == labels.count, "labels", "names a class twice")
+  }
+}
+
+extension ScenarioConfiguration {
+  func validate(source: String) throws {
+    let ranges = Ranges(source: source)
+    try ranges.require(!name.isEmpty && !name.contains("/"), "name", "is '\(name)', expected a name for a folder")
+    try ranges.atLeast(1, rounds, "rounds")
+    try ranges.atLeast(1, clients.count, "clients.count")
+    try ranges.atLeast(1, clients.concurrency, "clients.concurrency")
+    try ranges.atLeast(1, clients.threads, "clients.threads")
+    try ranges.positive(clients.dirichletAlpha, "clients.dirichlet_alpha")
+    try ranges.atLeast(1, clients.labelsPerClient, "clients.labels_per_client")
+    try ranges.atLeast(0, clients.minimumExamples, "clients.minimum_examples")
+    try ranges.atLeast(0, data.trainLimit, "data.train_limit")
+    try ranges.positive(centralisedEpochs, "centralised_epochs")
+    try ranges.require(
+      clients.partition == .natural || cohort.minClients <= clients.count,
+      "cohort.min_clients",
+      "is \(cohort.minClients), but there are \(clients.count) clients, so round 1 would never start"
+    )
+    try ranges.require(
+      !strategies.isEmpty || !baselines.isEmpty,
+      "strategies",
+      "is empty, and so is baselines: nothing to run"
+    )
+    for key in overrides.keys.sorted() {
+      try ranges.require(
+        StrategyName(rawValue: key) != nil,
+        "overrides.\(key)",
+        "is no strategy; known are \(StrategyName.allCases.map(\.rawValue).joined(separator: ", "))"
+      )
+    }
+    try model.validate(ranges)
+    try strategy.validate(ranges)
+    try training.validate(ranges)
+    try cohort.validate(ranges)
+    for name in strategies {
+      let own = run(of: name)
+      do {
+        try own.strategy.validate(ranges)
+        try own.training.validate(ranges)
+      } catch let fault as ConfigurationError {
+        // The scenario's own sections are sound, so the override is not.
+        let field = fault.key.split(separator: ".").last ?? ""
+        throw ConfigurationError(source: source, key: "overrides.\(name.rawValue).\(field)", reason: fault.reason)
+      }
+      try own.adapter.validate(ranges, strategy: name)
+    }
+    if strategies.isEmpty { try adapter.validate(ranges, strategy: strategy.name) }
+  }
+}

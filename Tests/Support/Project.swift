@@ -1,0 +1,117 @@
+import FedLoRACheckpoint
+import FedLoRAClient
+import FedLoRACoordinator
+import FedLoRAProtocol
+import Foundation
+import Logging
+
+/// A throw-away project: one authority, a scratch folder, coordinators and clients on loopback.
+package struct Project: Sendable {
+  package let authority: CertificateAuthority
+  package let folder: ScratchFolder
+  package static let silent = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+
+  package init() throws {
+    authority = try CertificateAuthority()
+    folder = try ScratchFolder()
+  }
+
+  package func identity(_ name: String, validity: CertificateValidity = .days(1)) throws -> TLSIdentity {
+    try authority.issueParticipant(try ParticipantName(name), validity: validity)
+  }
+
+  /// Opens `run` in the project's folder and serves it.
+  package func serve(
+    _ run: ToyRun,
+    directory: String = "coordinator",
+    port: Int = 0,
+    configuration: TransportConfiguration = TransportConfiguration()
+  ) async throws -> RunningCoordinator {
+    let log = EventLog<CoordinatorEvent>()
+    let server = try await CoordinatorServer.start(
+      manifest: run.manifest,
+      initialState: run.initialState,
+      directory: folder.appending(directory),
+      identity: try authority.issueCoordinator(),
+      host: "127.0.0.1",
+      port: port,
+      configuration: configuration,
+      logger: Project.silent,
+      onEvent: log.record
+    )
+    return RunningCoordinator(server: server, log: log)
+  }
+
+  /// A client that was not started yet, with its state in the project's folder.
+  package func client(
+    _ name: String,
+    port: Int,
+    trainer: any LocalTrainer = ToyTrainer(),
+    state: String? = nil,
+    backoff: Backoff = Backoff(initial: .milliseconds(10), longest: .milliseconds(200)),
+    log: EventLog<ClientEvent> = EventLog(),
+    onEvent: @escaping @Sendable (ClientEvent) -> Void = { _ in }
+  ) throws -> FederatedClient {
+    FederatedClient(
+      identity: try identity(name),
+      host: "127.0.0.1",
+      port: port,
+      stateDirectory: folder.appending(state ?? "clients/\(name)"),
+      trainer: trainer,
+      backoff: backoff,
+      logger: Project.silent
+    ) { event in
+      onEvent(event)
+      log.record(event)
+    }
+  }
+
+  /// The client's state folder in `run`.
+  package func stateFolder(_ name: String, run: ToyRun) -> URL {
+    folder.appending("clients/\(name)/run-\(run.manifest.runID)")
+  }
+}
+
+/// A coordinator that serves in a task of its own.
+package struct RunningCoordinator: Sendable {
+  package let server: CoordinatorServer
+  package let log: EventLog<CoordinatorEvent>
+  package let task: Task<CoordinatorResult, any Error>
+
+  init(server: CoordinatorServer, log: EventLog<CoordinatorEvent>) {
+    self.server = server
+    self.log = log
+    task = Task { try await server.run() }
+  }
+
+  package var port: Int { server.port }
+
+  /// The result, within a deadline.
+  package func result(within deadline: Duration = .seconds(40)) async throws -> CoordinatorResult {
+    try await withDeadline(deadline) { try await task.value }
+  }
+
+  /// How often each code was met in the committed round.
+  package func counts(ofRound round: Int) async throws -> [String: Int] {
+    let event = try await log.first { if case .roundCommitted(round, _, _, _, _) = $0 { true } else { false } }
+    guard case .roundCommitted(_, _, let counts, _, _) = event else { return [:] }
+    return counts
+  }
+}
+
+/// Runs `body`, and throws where it takes longer; `body` must obey cancellation or be abandoned.
+package func withDeadline<T: Sendable>(
+  _ deadline: Duration = .seconds(40),
+  _ body: @escaping @Sendable () async throws -> T
+) async throws -> T {
+  let log = EventLog<Result<T, any Error>>()
+  let task = Task {
+    do { log.record(.success(try await body())) } catch { log.record(.failure(error)) }
+  }
+  do {
+    return try await log.first(within: deadline) { _ in true }.get()
+  } catch let error as DeadlineExceeded {
+    task.cancel()
+    throw error
+  }
+}
