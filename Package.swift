@@ -257,5 +257,23 @@ let package = Package(
       path: "Tests/CoordinatorServerTests",
       swiftSettings: strict
     ),
+    .testTarget(
+      name: "FedLoRASimulationTests",
+      dependencies: [
+        "FedLoRASimulation", "FedLoRAConfiguration", "FedLoRACoordinator", "FedLoRAEngine", "FedLoRAFederation",
+        "FedLoRACheckpoint", "FedLoRATestSupport",
+      ],
+      path: "Tests/SimulationTests",
+      swiftSettings: strict
+    ),
+    .testTarget(
+      name: "FedLoRAEndToEndTests",
+      dependencies: [
+        "fedlora", "FedLoRASimulation", "FedLoRAConfiguration", "FedLoRAEngine", "FedLoRACheckpoint",
+        "FedLoRATestSupport",
+      ],
+      path: "Tests/EndToEndTests",
+      swiftSettings: strict
+    ),
   ]
 )

@@ -6,7 +6,7 @@ import Foundation
 ///
 /// Features are standardised with the training set's means and deviations; the loss is the mean cross-entropy plus
 /// 0.5 · 10⁻³ ‖W‖², minimised by full-batch gradient descent with Nesterov's momentum.
-struct LinearProbe: Sendable {
+package struct LinearProbe: Sendable {
   private let width: Int
   private let labelCount: Int
   private let mean: [Double]
@@ -14,7 +14,7 @@ struct LinearProbe: Sendable {
   /// labels × (width + 1), the bias last.
   private let weights: [Double]
 
-  static func fit(features: [Float], width: Int, labels: [Int], labelCount: Int, iterations: Int = 600) -> LinearProbe {
+  package static func fit(features: [Float], width: Int, labels: [Int], labelCount: Int, iterations: Int = 600) -> LinearProbe {
     let count = labels.count
     var mean = [Double](repeating: 0, count: width)
     var scale = mean
@@ -58,7 +58,7 @@ struct LinearProbe: Sendable {
   }
 
   /// Accuracy on other vectors; the loss is left at 0.
-  func score(_ features: [Float], labels: [Int]) -> LossSummary {
+  package func score(_ features: [Float], labels: [Int]) -> LossSummary {
     var summary = LossSummary(count: labels.count)
     let columns = width + 1
     let design = LinearProbe.standardise(features, width: width, count: labels.count, mean: mean, scale: scale)

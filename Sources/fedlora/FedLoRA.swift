@@ -34,7 +34,11 @@ import Foundation
       }
     } catch {
       let status = ExitStatus(error)
-      if status == .usage || error is CleanExit || ExitStatus.isHelp(error) { exit(withError: error) }
+      if error is CleanExit || ExitStatus.isHelp(error) { exit(withError: error) }
+      if status == .usage {
+        if wantsJSON { Output.printFailure(status: status, message: message(for: error)) }
+        exit(withError: error)
+      }
       if wantsJSON {
         Output.printFailure(status: status, message: Output.message(for: error))
       }

@@ -1,6 +1,8 @@
 import ArgumentParser
 import FedLoRACheckpoint
+import FedLoRAClient
 import FedLoRAConfiguration
+import FedLoRACoordinator
 import FedLoRAEngine
 import FedLoRAFederation
 import FedLoRAProtocol
@@ -28,8 +30,10 @@ enum ExitStatus: Int32 {
     case let error as CommandFailure: self = error.status
     case is CancellationError: self = .interrupted
     case is ConfigurationError, is ModelError, is SafetensorsError, is PEFTError, is TokenizerError, is DatasetError,
-      is PartitionError, is StrategyError, is SimulationError, is IdentityError:
+      is PartitionError, is StrategyError, is SimulationError, is IdentityError, is RoundPolicyError,
+      is CoordinatorError, is RunStoreError, is ManifestRefusal, ClientError.corruptState:
       self = .badData
+    case ClientError.unreachable, ClientError.replaced: self = .unavailable
     case is TransportError: self = .unavailable
     case is ValidationError: self = .usage
     default: self = FedLoRA.exitCode(for: error) == .validationFailure ? .usage : .failed

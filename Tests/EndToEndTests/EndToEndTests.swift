@@ -1,0 +1,231 @@
+import FedLoRAConfiguration
+import FedLoRAEngine
+import FedLoRASimulation
+import FedLoRATestSupport
+import Foundation
+import Testing
+
+@Suite("EndToEnd: processes of their own", .timeLimit(.minutes(4)), .serialized)
+struct EndToEndTests {
+  private let scratch: ScratchFolder
+
+  init() throws { scratch = try ScratchFolder() }
+
+  private static let names = ["client-1", "client-2", "client-3"]
+
+  /// A project on disk: authority, run file and one data file for each client, split as the simulation splits.
+  private struct Deployment {
+    let folder: URL
+    let encoder: String
+    let labels: String
+    let maxLength: Int
+
+    func coordinator(port: Int = 0) throws -> Program {
+      try Program(
+        ["coordinator", "run.yaml", "--set", "listen.port=\(port)", "--format", "json"],
+        in: folder
+      )
+    }
+
+    func client(_ name: String, port: Int) throws -> Program {
+      try Program(
+        [
+          "client", "--server", "127.0.0.1:\(port)", "--identity", "ca/participants/\(name)", "--model", encoder,
+          "--data",
+          "\(name).tsv", "--labels", labels, "--state", "state-\(name)", "--max-length", "\(maxLength)", "--format",
+          "json",
+        ],
+        in: folder
+      )
+    }
+
+    func bytes(_ path: String) throws -> Data { try Data(contentsOf: folder.appendingPathComponent(path)) }
+  }
+
+  /// Keys that simulation and run file share.
+  private func shared(rounds: Int, steps: Int, quorum: Int) -> [String] {
+    [
+      "seed=11", "rounds=\(rounds)", "training.local_steps=\(steps)", "training.batch_size=8", "adapter.rank=4",
+      "cohort.min_clients=3", "cohort.clients_per_round=3", "cohort.quorum=\(quorum)", "cohort.deadline_seconds=60",
+    ]
+  }
+
+  private func scenario(_ strategy: String, _ assignments: [String]) throws -> (ScenarioConfiguration, String) {
+    try ScenarioConfiguration.load(
+      nil,
+      assignments: assignments + [
+        "name=twin", "output='\(scratch.url.path)/simulated'", "clients.count=3", "baselines=[]", "overrides={}",
+        "strategies=[\(strategy)]",
+      ]
+    )
+  }
+
+  private func deploy(_ strategy: String, _ assignments: [String]) async throws -> Deployment {
+    let (scenario, _) = try scenario(strategy, assignments)
+    let data = try SimulationData.load(scenario)
+    let folder = scratch.appending("project")
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    let lines = try String(contentsOf: EmbeddedAssets.train, encoding: .utf8).split(separator: "\n")
+    for client in data.clients {
+      let own = [lines[0]] + client.trainIndices.map { lines[$0 + 1] }
+      try Data((own.joined(separator: "\n") + "\n").utf8).write(to: folder.appendingPathComponent("\(client.name).tsv"))
+    }
+    #expect(data.clients.map(\.name) == Self.names)
+    let encoder = try EmbeddedAssets.encoder.path
+    var yaml = try LayeredYAML(defaults: RunConfiguration.defaults)
+    for assignment in assignments + [
+      "name=e2e", "strategy.name=\(strategy)", "labels=[\(data.labels.joined(separator: ", "))]",
+      "model.path='\(encoder)'",
+      "model.max_length=\(scenario.model.maxLength)", "model.pooling=\(scenario.model.pooling.rawValue)",
+    ] { try yaml.set(assignment) }
+    try Data(yaml.text().utf8).write(to: folder.appendingPathComponent("run.yaml"))
+    #expect(try await Program.run(["ca", "init", "ca"], in: folder).status == 0)
+    for name in Self.names { #expect(try await Program.run(["ca", "issue", name], in: folder).status == 0) }
+    return Deployment(
+      folder: folder,
+      encoder: encoder,
+      labels: data.labels.joined(separator: ","),
+      maxLength: min(scenario.model.maxLength, data.base.spec.maximumPositions)
+    )
+  }
+
+  private func simulate(_ strategy: String, _ assignments: [String]) async throws -> URL {
+    let (scenario, text) = try scenario(strategy, assignments)
+    let report = try await SimulationRun(scenario: scenario, effectiveConfiguration: text, command: "").run()
+    return URL(fileURLWithPath: report.folder).appendingPathComponent(strategy)
+  }
+
+  private func port(of coordinator: Program) async throws -> Int {
+    let line = try await coordinator.line("serving run")
+    let address = try #require(line.split(separator: " ").first { $0.hasPrefix("127.0.0.1:") })
+    return try #require(Int(address.dropFirst("127.0.0.1:".count).prefix { $0.isNumber }))
+  }
+
+  private func expectSuccess(_ program: Program) async throws -> [String: Any] {
+    let (status, output) = try await program.end()
+    #expect(status == 0, "\(program.errors.events.suffix(5))")
+    let json = try envelope(output)
+    #expect(json["status"] as? String == "ok")
+    return try #require(json["data"] as? [String: Any])
+  }
+
+  private func expectSameBytes(_ deployment: Deployment, _ strategy: String, simulated: URL, rounds: Int) throws {
+    let file = "adapter_model.safetensors"
+    for name in Self.names {
+      let twin = strategy == "fedsvd" ? "global" : name
+      let wanted = try Data(contentsOf: simulated.appendingPathComponent("adapters/\(twin)/\(file)"))
+      #expect(try deployment.bytes("state-\(name)/adapter/\(file)") == wanted, "\(name)")
+    }
+    if strategy == "fedsvd" {
+      #expect(
+        try deployment.bytes("run/adapter/\(file)")
+          == Data(contentsOf: simulated.appendingPathComponent("adapters/global/\(file)"))
+      )
+    }
+    for round in 0...rounds {
+      let state = "state/round-00000\(round).safetensors"
+      #expect(
+        try deployment.bytes("run/\(state)")
+          == Data(contentsOf: simulated.appendingPathComponent("coordinator/\(state)")),
+        "round \(round)"
+      )
+    }
+  }
+
+  @Test("give the same bytes as the simulation", arguments: ["fedsa-lora", "fedsvd"])
+  func sameBytes(strategy: String) async throws {
+    let keys = shared(rounds: 2, steps: 3, quorum: 3)
+    let deployment = try await deploy(strategy, keys)
+    let coordinator = try deployment.coordinator()
+    defer { coordinator.cleanUp() }
+    let port = try await port(of: coordinator)
+    let clients = try Self.names.map { try deployment.client($0, port: port) }
+    defer { for client in clients { client.cleanUp() } }
+    for client in clients {
+      let summary = try await expectSuccess(client)
+      #expect(summary["rounds_trained"] as? Int == 2)
+      #expect(summary["run"] as? String == "e2e")
+    }
+    let summary = try await expectSuccess(coordinator)
+    #expect(summary["rounds"] as? Int == 2)
+    try expectSameBytes(deployment, strategy, simulated: try await simulate(strategy, keys), rounds: 2)
+  }
+
+  @Test("finish a round without a client that was killed in it, and take it back when it is started again")
+  func killedClient() async throws {
+    let deployment = try await deploy("fedsvd", shared(rounds: 4, steps: 40, quorum: 2))
+    let coordinator = try deployment.coordinator()
+    defer { coordinator.cleanUp() }
+    let port = try await port(of: coordinator)
+    let clients = try Self.names.map { try deployment.client($0, port: port) }
+    defer { for client in clients { client.cleanUp() } }
+    try await clients[1].line("round 2: training")
+    clients[1].kill()
+    #expect(try await clients[1].end().status == -9)
+    let line = try await coordinator.line("round 2/4")
+    #expect(line.contains("2 updates") && line.contains("1 lost"), "\(line)")
+    let again = try deployment.client("client-2", port: port)
+    defer { again.cleanUp() }
+    try await again.line("joined run 'e2e'")
+    for client in [clients[0], again, clients[2]] { _ = try await expectSuccess(client) }
+    #expect(try await expectSuccess(coordinator)["rounds"] as? Int == 4)
+    let adapters = try Self.names.map { try deployment.bytes("state-\($0)/adapter/adapter_model.safetensors") }
+    #expect(Set(adapters).count == 1)
+  }
+
+  @Test("give the same bytes although coordinator and one client were killed")
+  func killedCoordinator() async throws {
+    let keys = shared(rounds: 3, steps: 20, quorum: 3)
+    let deployment = try await deploy("fedsa-lora", keys)
+    let first = try deployment.coordinator()
+    defer { first.cleanUp() }
+    let port = try await port(of: first)
+    let clients = try Self.names.map { try deployment.client($0, port: port) }
+    defer { for client in clients { client.cleanUp() } }
+    try await first.line("round 1/3")
+    try await clients[0].line("round 2: training")
+    first.kill()
+    clients[2].kill()
+    #expect(try await first.end().status == -9)
+    #expect(try await clients[2].end().status == -9)
+    let second = try deployment.coordinator(port: port)
+    defer { second.cleanUp() }
+    let again = try deployment.client("client-3", port: port)
+    defer { again.cleanUp() }
+    for client in [clients[0], clients[1], again] { _ = try await expectSuccess(client) }
+    #expect(try await expectSuccess(second)["rounds"] as? Int == 3)
+    try expectSameBytes(deployment, "fedsa-lora", simulated: try await simulate("fedsa-lora", keys), rounds: 3)
+  }
+
+  @Test("refuse what does not belong together, with 69 and a reason")
+  func refusals() async throws {
+    let deployment = try await deploy("fedsa-lora", shared(rounds: 1, steps: 1, quorum: 3))
+    let coordinator = try deployment.coordinator()
+    defer { coordinator.cleanUp() }
+    let port = try await port(of: coordinator)
+    #expect(try await Program.run(["ca", "init", "other"], in: deployment.folder).status == 0)
+    #expect(try await Program.run(["ca", "issue", "client-1", "--ca", "other"], in: deployment.folder).status == 0)
+    func client(_ identity: String, labels: String) async throws -> (status: Int32, message: String) {
+      let result = try await Program.run(
+        [
+          "client", "--server", "127.0.0.1:\(port)", "--identity", identity, "--model", deployment.encoder, "--data",
+          "client-1.tsv", "--labels", labels, "--state", "refused", "--max-length", "\(deployment.maxLength)",
+          "--format", "json",
+        ],
+        in: deployment.folder
+      )
+      return (result.status, (try envelope(result.output)["error"] as? [String: Any])?["message"] as? String ?? "")
+    }
+    let stranger = try await client("other/participants/client-1", labels: deployment.labels)
+    #expect(stranger.status == 69, "\(stranger.message)")
+    let reversed = deployment.labels.split(separator: ",").reversed().joined(separator: ",")
+    let mislabelled = try await client("ca/participants/client-1", labels: reversed)
+    #expect(mislabelled.status == 69)
+    #expect(mislabelled.message.contains("wrong-labels"), "\(mislabelled.message)")
+    // A second coordinator finds the folder in use.
+    let second = try deployment.coordinator()
+    defer { second.cleanUp() }
+    #expect(try await second.end().status == 65)
+    #expect(second.errors.events.contains { $0.contains("is open in another coordinator") })
+  }
+}
