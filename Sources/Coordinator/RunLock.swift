@@ -27,7 +27,11 @@ final class RunLock: Sendable {
   /// Lets go of the folder; doing so again does nothing.
   func release() {
     descriptor.withLock { held in
-      if let held { close(held) }
+      if let held {
+        // Closing alone would leave the lock to a child process that was forked meanwhile and has not begun its program.
+        flock(held, LOCK_UN)
+        close(held)
+      }
       held = nil
     }
   }

@@ -163,6 +163,7 @@ struct InvalidUpdateTests {
     case wrongRun = "wrong-run"
     case futureRound = "future-round"
     case badMetrics = "bad-metrics"
+    case outOfRange = "out-of-range"
   }
 
   private func send(_ fault: Fault, as participant: RawParticipant, state: TensorSet) async throws {
@@ -176,6 +177,7 @@ struct InvalidUpdateTests {
     case .notFinite: tensors[last]?.values[1] = .nan
     case .wrongRun: update.runID = "another"
     case .futureRound: update.round = 2
+    case .outOfRange: tensors[last]?.values[0] = 3e38
     case .badMetrics: update.metrics = ["loss": .nan]
     case .wrongOrder, .wrongHash, .tooLarge, .wrongDataType:
       var declared = TensorPayload(tensors).declaration
@@ -231,5 +233,24 @@ struct InvalidUpdateTests {
     let result = try await coordinator.result()
     #expect(result.outcome == .completed)
     #expect(result.finalState.entries.allSatisfy { $0.tensor.isFinite })
+  }
+
+  @Test("also where it claims more examples than a weight can hold", arguments: [UInt64(1) << 40, .max])
+  func claims(examples: UInt64) async throws {
+    let run = try ToyRun(.fedit, head: .shared, rounds: 1, clients: 2, quorum: 1, weighting: "examples")
+    let coordinator = try await project.serve(run)
+    let bad = try await RawParticipant.join(try project.identity("bad"), port: coordinator.port, examples: examples)
+    let client = try project.client("c1", port: coordinator.port)
+    let running = Task { try await client.run() }
+    _ = try await bad.round()
+    var (update, tensors) = bad.update(round: 1, client: "bad")
+    update.examples = examples
+    try await bad.send(update, tensors)
+    #expect(try await bad.ack().status == .refused)
+    #expect(try await withDeadline { try await running.value }.ending == .completed)
+    #expect(try await coordinator.counts(ofRound: 1) == ["accepted": 1, "out-of-range": 1])
+    _ = try await bad.next { if case .goodbye? = $0.message { true } else { false } }
+    await bad.connection.close()
+    #expect(try await coordinator.result().outcome == .completed)
   }
 }

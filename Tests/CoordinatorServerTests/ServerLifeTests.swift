@@ -47,7 +47,7 @@ struct ServerLifeTests {
 
   @Test("counts a client that exceeds the deadline, completes without it, and tells it the end while it still trains")
   func deadline() async throws {
-    let coordinator = try await project.serve(try ToyRun(rounds: 1, quorum: 2, deadline: 0.5))
+    let coordinator = try await project.serve(try ToyRun(rounds: 1, quorum: 2, deadline: 3))
     let clients = try start(["c1", "c2", "slow"], port: coordinator.port) { name in
       ToyTrainer { _ in if name == "slow" { try await Gate().pass() } }
     }
@@ -56,7 +56,7 @@ struct ServerLifeTests {
     #expect(outcomes.allSatisfy { $0.ending == .completed })
     #expect(outcomes.map(\.roundsTrained).sorted() == [0, 1, 1])
     let counts = try await coordinator.counts(ofRound: 1)
-    #expect(counts == ["deadline": 1, "accepted": 2])
+    #expect(counts["accepted"] == 2 && counts["deadline"] == 1)
     #expect(try await coordinator.result().outcome == .completed)
   }
 

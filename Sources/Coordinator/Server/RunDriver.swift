@@ -125,6 +125,9 @@ actor RunDriver {
     guard update.metrics.count <= 32, update.metrics.allSatisfy({ $0.value.isFinite && $0.key.utf8.count <= 64 }) else {
       return refused(name, round: round, code: "bad-metrics", reason: "metrics must be at most 32 finite numbers")
     }
+    if let fault = run.fault(of: tensors, examples: examples) {
+      return refused(name, round: round, code: "out-of-range", reason: fault)
+    }
     if case .wanted = state.admission(name: name, round: round, digest: digest) {
       do {
         let stored = try store.storeUpdate(

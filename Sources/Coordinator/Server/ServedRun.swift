@@ -1,4 +1,5 @@
 import Crypto
+import FedLoRACheckpoint
 import FedLoRAFederation
 import FedLoRAProtocol
 import Foundation
@@ -53,5 +54,22 @@ struct ServedRun: Sendable {
     default: throw CoordinatorError.badManifest("weighting '\(manifest.strategy.weighting)' is not known")
     }
     updateLayout = try FedLoRAProtocol.TensorLayout(manifest.update)
+  }
+
+  /// Why an update of finite values cannot be added to the others all the same, nil where it can. To be asked before it
+  /// is stored: an update that the sum refuses would end the run for everybody.
+  func fault(of tensors: TensorSet, examples: Int) -> String? {
+    let weight = weighting.weight(examples: examples)
+    guard (1...ExactSum.largestWeight).contains(weight) else {
+      return "a weight of \(weight) is above \(ExactSum.largestWeight)"
+    }
+    for entry in tensors.entries {
+      let largest = entry.tensor.values.reduce(Float(0)) { max($0, abs($1)) }
+      guard Double(weight) * Double(largest) <= ExactSum.largestTerm else {
+        return "tensor '\(entry.name)' holds a value of magnitude \(largest), which with weight \(weight) is above "
+          + "\(ExactSum.largestTerm)"
+      }
+    }
+    return nil
   }
 }
