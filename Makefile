@@ -1,5 +1,5 @@
 # make help lists the targets.
-.PHONY: help build test simulate format lint bench schema fixtures clean
+.PHONY: help build test simulate format lint bench schema clean
 
 help: ## list these targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12

@@ -133,7 +133,8 @@ struct Baselines: Sendable {
     let section = scenario.adapter
     let adapter = try LoRAConfiguration(
       rank: section.rank, alpha: section.alpha, dropout: section.dropout,
-      scaling: section.scaling == "rslora" ? .rslora : .lora, targets: .suffixes(section.targetModules))
+      scaling: section.scaling == "rslora" ? .rslora : .lora, targets: .suffixes(section.targetModules),
+      initialisation: section.initialisation)
     return (adapter, ClassificationHead(labelCount: data.labels.count, pooling: scenario.model.pooling))
   }
 }

@@ -31,7 +31,7 @@ package struct LinearProbe: Sendable {
     var logits = [Float](repeating: 0, count: count * labelCount)
     var gradient = weights
     // The Hessian of the mean cross-entropy is at most half the largest eigenvalue of XᵀX/n, itself at most its trace.
-    let rate = Float(1 / (0.25 * Double(columns)))
+    let rate = Float(1 / (0.5 * Double(columns)))
     for _ in 0..<iterations {
       let ahead = zip(weights, velocity).map { $0 + 0.9 * $1 }
       BLAS.sgemm(

@@ -168,7 +168,7 @@ extension PEFTConfiguration {
       }
     return [
       "peft_type": "LORA", "task_type": "SEQ_CLS", "r": rank,
-      "lora_alpha": alpha.rounded() == alpha ? Int(alpha) as Any : alpha,
+      "lora_alpha": Int(exactly: alpha).map { $0 as Any } ?? alpha,
       "lora_dropout": dropout, "use_rslora": usesRSLoRA, "target_modules": targetValue,
       "modules_to_save": modulesToSave.isEmpty ? NSNull() as Any : modulesToSave, "bias": "none",
       "fan_in_fan_out": false, "init_lora_weights": true, "inference_mode": true,

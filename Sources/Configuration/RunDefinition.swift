@@ -55,6 +55,13 @@ public struct RunDefinition: Sendable {
     manifest.adapter.initialisation = adapter.initialisation.rawValue
     manifest.model.fingerprint = .init(base.fingerprint)
     manifest.model.labels = labels
+    guard model.maxLength <= base.spec.maximumPositions else {
+      throw ConfigurationError(
+        source: "configuration",
+        key: "model.max_length",
+        reason: "is \(model.maxLength), but the model has \(base.spec.maximumPositions) positions"
+      )
+    }
     manifest.model.maxLength = try RunDefinition.count(model.maxLength, "model.max_length", atLeast: 3)
     manifest.model.pooling = model.pooling.rawValue
     try RunDefinition.fill(&manifest.training, from: training)

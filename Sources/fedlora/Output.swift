@@ -29,6 +29,7 @@ enum ExitStatus: Int32 {
     switch error {
     case let error as CommandFailure: self = error.status
     case is CancellationError: self = .interrupted
+    case SimulationError.federationFailed: self = .runFailed
     case is ConfigurationError, is ModelError, is SafetensorsError, is PEFTError, is TokenizerError, is DatasetError,
       is PartitionError, is StrategyError, is SimulationError, is IdentityError, is RoundPolicyError,
       is CoordinatorError, is RunStoreError, is ManifestRefusal, ClientError.corruptState:

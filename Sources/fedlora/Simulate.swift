@@ -48,7 +48,7 @@ struct Simulate: AsyncParsableCommand {
     let progress = Progress()
     let simulation = SimulationRun(
       scenario: configuration, effectiveConfiguration: effective,
-      command: (["fedlora"] + CommandLine.arguments.dropFirst()).joined(separator: " "),
+      command: (["fedlora"] + CommandLine.arguments.dropFirst()).map(Simulate.quoted).joined(separator: " "),
       logger: verbose
         ? .command("fedlora.simulation", verbose: true)
         : Logger(label: "fedlora.simulation") { _ in SwiftLogNoOpLogHandler() })
@@ -85,6 +85,12 @@ struct Simulate: AsyncParsableCommand {
     if !name.contains("/"), FileManager.default.fileExists(atPath: known.path) { return known }
     throw ConfigurationError(
       source: name, reason: "is neither a file nor a scenario that comes with fedlora; see fedlora simulate --list")
+  }
+
+  /// `argument` as a shell reads it back.
+  private static func quoted(_ argument: String) -> String {
+    let plain = !argument.isEmpty && argument.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "_./=:,-".contains($0)) }
+    return plain ? argument : "'" + argument.replacing("'", with: "'\\''") + "'"
   }
 
   private func listScenarios() throws {

@@ -3,7 +3,7 @@ import Foundation
 import Testing
 
 /// Every kernel in every variant that the processor has, against a plain loop in Double.
-@Suite(.serialized) struct KernelTests {
+@Suite struct KernelTests {
   static let variants: [Int32] = (0...2).filter { fl_select_variant($0) == $0 }
 
   private let sizes = [1, 3, 8, 15, 16, 17, 64, 127, 384]

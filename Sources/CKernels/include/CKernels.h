@@ -11,8 +11,8 @@
 
 /// Name of the variant in use: "avx512", "avx2" or "baseline".
 const char *_Nonnull fl_variant(void);
-/// Makes the dispatcher use a narrower variant (0 baseline, 1 avx2, 2 avx512), for tests. Returns the one now in use.
-/// Must not run while another thread computes.
+/// Makes the calling thread, and no other, use a narrower variant (0 baseline, 1 avx2, 2 avx512; −1 the widest again),
+/// for tests. Returns the one now in use.
 int fl_select_variant(int variant);
 
 /// y[i] = x[i] Φ(x[i]), the exact GELU. 16 flops and 8 bytes an element. `x` may equal `y`.

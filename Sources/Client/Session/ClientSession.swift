@@ -44,7 +44,10 @@ struct ClientSession: Sendable {
         throw ClientError.corruptManifest
       }
       let manifest = try WireRunManifest(serializedBytes: welcome.manifest)
-      let state = try ClientStateFolder(parent: stateDirectory, runID: manifest.runID)
+      let state = try ClientStateFolder(
+        parent: stateDirectory.appendingPathComponent("client-\(name)"),
+        runID: manifest.runID
+      )
       if let refusal = try await refusal(manifest, hash: welcome.manifestSha256, state) {
         return .over(try await decline(refusal, manifest, connection))
       }
@@ -221,6 +224,16 @@ struct ClientSession: Sendable {
     _ state: ClientStateFolder,
     _ connection: PeerConnection
   ) async throws -> RoundAssignment? {
+    guard wire.round >= 1, wire.round <= UInt64(manifest.rounds) else {
+      try await decline(
+        round: wire.round,
+        code: "no-such-round",
+        reason: "the run has rounds 1 to \(manifest.rounds)",
+        manifest,
+        connection
+      )
+      return nil
+    }
     let round = Int(clamping: wire.round)
     let latest = try state.latest()
     if let latest, latest.round > round {

@@ -90,6 +90,10 @@ public struct EngineTrainer: LocalTrainer {
     } onCancel: {
       flag.raise()
     }
+    guard summary.meanLoss.isFinite, trained.entries.allSatisfy({ $0.tensor.isFinite }) else {
+      throw ManifestRefusal(
+        code: "diverged", reason: "local training gave NaN or infinity; the run needs a lower learning rate")
+    }
     return LocalUpdate(
       upload: trained.filter(terms.strategy.isUploaded),
       personal: trained.filter { terms.strategy.role(of: $0) == .personal },

@@ -65,6 +65,10 @@ public struct RunTerms: Sendable {
       throw ManifestRefusal(
         code: "bad-term", reason: "the manifest's local steps, batch size and learning rate must be positive")
     }
+    let (totalSteps, overflow) = Int(training.localSteps).multipliedReportingOverflow(by: Int(manifest.rounds))
+    guard !overflow else {
+      throw ManifestRefusal(code: "bad-term", reason: "the manifest's rounds and local steps are too many to count")
+    }
     localSteps = Int(training.localSteps)
     maxLength = Int(manifest.model.maxLength)
     options = TrainingOptions(
@@ -72,7 +76,7 @@ public struct RunTerms: Sendable {
       headLearningRate: training.headLearningRate > 0 ? training.headLearningRate : training.learningRate,
       schedule: LearningRateSchedule(
         shape: shape, warmupSteps: Int(training.warmupSteps),
-        totalSteps: Int(training.localSteps) * Int(manifest.rounds)),
+        totalSteps: totalSteps),
       maxGradientNorm: training.maxGradientNorm > 0 ? training.maxGradientNorm : nil)
     trained = RunTerms.kinds(strategy)
   }

@@ -212,12 +212,12 @@ public final class CoordinatorServer: Sendable {
             await refuse(link.connection, code: "not-ready", text: "an Update before Ready, or without tensors")
             return "broke the protocol"
           }
-        case .decline(let decline):
+        case .decline(let decline) where decline.runID == run.manifest.runID:
           await driver.declined(
-            link.name,
+            link,
             round: Int(clamping: decline.round),
-            code: decline.code,
-            reason: decline.reason
+            code: String(decline.code.prefix(64)),
+            reason: String(decline.reason.prefix(512))
           )
         case .goodbye: return "said goodbye"
         default:

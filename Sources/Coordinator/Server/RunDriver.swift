@@ -111,7 +111,10 @@ actor RunDriver {
   }
 
   /// A client does not take part in a round, or with round 0 in the run.
-  func declined(_ name: String, round: Int, code: String, reason: String) {
+  func declined(_ link: ClientLink, round: Int, code: String, reason: String) {
+    let name = link.name
+    // A second process with the same certificate speaks for itself only, not for the one that takes part.
+    guard links[name] == nil || links[name] === link else { return }
     report(.updateRefused(round: round, name: name, code: code, reason: reason))
     if round == 0 { unaware.remove(name) }
     apply(.declined(name: name, round: round, code: code, reason: reason))
@@ -148,8 +151,6 @@ actor RunDriver {
       report(.updateAccepted(round: round, name: name, metrics: update.metrics))
     }
     let effects = state.apply(.updateReceived(name: name, round: round, examples: examples, digest: digest), now: now)
-    let isLate = effects.contains { if case .ack(name, round, .late, _) = $0 { true } else { false } }
-    if isLate { try? store.discardUpdate(round: round, name: name) }
     perform(effects)
   }
 

@@ -27,6 +27,7 @@ public struct PackedBatch: Sendable, Equatable {
   /// - Throws: `ModelError.badBatch` with the sequence at fault.
   public func validate(for model: AdaptedModel) throws {
     let spec = model.base.spec
+    guard tokens.count == tokenTypes.count else { throw ModelError.badBatch(reason: "a token lacks its type") }
     for index in 0..<count {
       let range = offsets[index]..<offsets[index + 1]
       guard !range.isEmpty else { throw ModelError.badBatch(reason: "sequence \(index) has no token") }
@@ -53,7 +54,6 @@ public struct PackedBatch: Sendable, Equatable {
         )
       }
     }
-    guard tokens.count == tokenTypes.count else { throw ModelError.badBatch(reason: "a token lacks its type") }
   }
 
   /// Cuts the batch into runs of whole sequences of roughly equal token counts.
