@@ -131,6 +131,18 @@ extension ScenarioConfiguration {
     try ranges.atLeast(1, clients.count, "clients.count")
     try ranges.atLeast(1, clients.concurrency, "clients.concurrency")
     try ranges.atLeast(1, clients.threads, "clients.threads")
+    // Larger values are mistakes, and products of them must still be countable.
+    for (value, most, key) in [
+      (rounds, 1_000_000, "rounds"), (training.localSteps, 1_000_000, "training.local_steps"),
+      (clients.count, 100_000, "clients.count"), (clients.concurrency, 1024, "clients.concurrency"),
+      (clients.threads, 1024, "clients.threads"), (clients.minimumExamples, 1_000_000_000, "clients.minimum_examples"),
+    ] { try ranges.require(value <= most, key, "is \(value), expected at most \(most)") }
+    try ranges.require(
+      clients.dirichletAlpha >= 1e-6 && clients.dirichletAlpha <= 1e6,
+      "clients.dirichlet_alpha",
+      "is \(clients.dirichletAlpha), expected 0.000001 to 1000000"
+    )
+    try ranges.require(centralisedEpochs <= 1e4, "centralised_epochs", "is \(centralisedEpochs), expected at most 10000")
     try ranges.positive(clients.dirichletAlpha, "clients.dirichlet_alpha")
     try ranges.atLeast(1, clients.labelsPerClient, "clients.labels_per_client")
     try ranges.atLeast(0, clients.minimumExamples, "clients.minimum_examples")

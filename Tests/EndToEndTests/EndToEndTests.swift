@@ -114,21 +114,21 @@ struct EndToEndTests {
     for name in Self.names {
       let twin = strategy == "fedsvd" ? "global" : name
       let wanted = try Data(contentsOf: simulated.appendingPathComponent("adapters/\(twin)/\(file)"))
-      #expect(try deployment.bytes("state-\(name)/adapter/\(file)") == wanted, "\(name)")
+      let isSame = try deployment.bytes("state-\(name)/adapter/\(file)") == wanted
+      #expect(isSame, "\(name)")
     }
     if strategy == "fedsvd" {
-      #expect(
+      let isSame =
         try deployment.bytes("run/adapter/\(file)")
-          == Data(contentsOf: simulated.appendingPathComponent("adapters/global/\(file)"))
-      )
+        == Data(contentsOf: simulated.appendingPathComponent("adapters/global/\(file)"))
+      #expect(isSame, "the coordinator's adapter")
     }
     for round in 0...rounds {
       let state = "state/round-00000\(round).safetensors"
-      #expect(
+      let isSame =
         try deployment.bytes("run/\(state)")
-          == Data(contentsOf: simulated.appendingPathComponent("coordinator/\(state)")),
-        "round \(round)"
-      )
+        == Data(contentsOf: simulated.appendingPathComponent("coordinator/\(state)"))
+      #expect(isSame, "round \(round)")
     }
   }
 

@@ -68,7 +68,7 @@ package struct Project: Sendable {
 
   /// The client's state folder in `run`.
   package func stateFolder(_ name: String, run: ToyRun) -> URL {
-    folder.appending("clients/\(name)/run-\(run.manifest.runID)")
+    folder.appending("clients/\(name)/client-\(name)/run-\(run.manifest.runID)")
   }
 }
 
