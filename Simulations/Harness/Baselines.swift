@@ -21,8 +21,12 @@ struct Baselines: Sendable {
       case .centralised: try await centralised()
       }
     let row = ResultRow(
-      name: baseline.rawValue, isBaseline: true, clients: clients, globalAccuracy: global,
-      seconds: (ContinuousClock.now - start).seconds)
+      name: baseline.rawValue,
+      isBaseline: true,
+      clients: clients,
+      globalAccuracy: global,
+      seconds: (ContinuousClock.now - start).seconds
+    )
     report(.finished(row))
     return row
   }
@@ -48,7 +52,11 @@ struct Baselines: Sendable {
       let width = runner.model.base.spec.hiddenSize
       let train = try Evaluation.features(runner, parameters: still, examples: data.train)
       let probe = LinearProbe.fit(
-        features: train, width: width, labels: data.train.map(\.label), labelCount: data.labels.count)
+        features: train,
+        width: width,
+        labels: data.train.map(\.label),
+        labelCount: data.labels.count
+      )
       func score(_ examples: [EncodedExample]) throws -> LossSummary {
         let features = try Evaluation.features(runner, parameters: still, examples: examples)
         return probe.score(features, labels: examples.map(\.label))
@@ -67,8 +75,12 @@ struct Baselines: Sendable {
       for client in data.clients {
         group.addTask {
           let (own, all) = try await train(
-            client.train, steps: steps, seed: SeededGenerator.derive(scenario.seed, "local", .name(client.name)),
-            shape: .constant, tests: [client.test, data.test])
+            client.train,
+            steps: steps,
+            seed: SeededGenerator.derive(scenario.seed, "local", .name(client.name)),
+            shape: .constant,
+            tests: [client.test, data.test]
+          )
           return (client.name, own, all)
         }
       }
@@ -90,22 +102,35 @@ struct Baselines: Sendable {
     let steps = max(1, Int((scenario.centralisedEpochs * Double(data.train.count) / Double(batch)).rounded()))
     let tests = data.clients.map(\.test) + [data.test]
     let results = try await trainAll(
-      data.train, steps: steps, seed: SeededGenerator.derive(scenario.seed, "centralised"), shape: .linear, tests: tests,
-      onStep: { report(.progress(name: "centralised", fraction: Double($0) / Double(steps))) })
+      data.train,
+      steps: steps,
+      seed: SeededGenerator.derive(scenario.seed, "centralised"),
+      shape: .linear,
+      tests: tests,
+      onStep: { report(.progress(name: "centralised", fraction: Double($0) / Double(steps))) }
+    )
     let clients = Dictionary(uniqueKeysWithValues: zip(data.clients.map(\.name), results))
     return (clients, results.last?.accuracy)
   }
 
   private func train(
-    _ examples: [EncodedExample], steps: Int, seed: UInt64, shape: LearningRateSchedule.Shape, tests: [[EncodedExample]]
+    _ examples: [EncodedExample],
+    steps: Int,
+    seed: UInt64,
+    shape: LearningRateSchedule.Shape,
+    tests: [[EncodedExample]]
   ) async throws -> (LossSummary, LossSummary) {
     let results = try await trainAll(examples, steps: steps, seed: seed, shape: shape, tests: tests, onStep: { _ in })
     return (results[0], results[1])
   }
 
   private func trainAll(
-    _ examples: [EncodedExample], steps: Int, seed: UInt64, shape: LearningRateSchedule.Shape,
-    tests: [[EncodedExample]], onStep: @escaping @Sendable (Int) -> Void
+    _ examples: [EncodedExample],
+    steps: Int,
+    seed: UInt64,
+    shape: LearningRateSchedule.Shape,
+    tests: [[EncodedExample]],
+    onStep: @escaping @Sendable (Int) -> Void
   ) async throws -> [LossSummary] {
     let terms = try adapterAndHead()
     let section = scenario.training
@@ -114,17 +139,25 @@ struct Baselines: Sendable {
       ? .sgd(momentum: Float(section.momentum), weightDecay: Float(section.weightDecay))
       : .adamW(beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: Float(section.weightDecay))
     let options = TrainingOptions(
-      batchSize: section.batchSize, optimizer: rule, learningRate: section.learningRate,
+      batchSize: section.batchSize,
+      optimizer: rule,
+      learningRate: section.learningRate,
       headLearningRate: section.headLearningRate > 0 ? section.headLearningRate : section.learningRate,
       schedule: LearningRateSchedule(shape: shape, totalSteps: steps),
-      maxGradientNorm: section.maxGradientNorm > 0 ? section.maxGradientNorm : nil)
+      maxGradientNorm: section.maxGradientNorm > 0 ? section.maxGradientNorm : nil
+    )
     let start = scenario.seed
     return try await slots.withRunner(adapter: terms.adapter, head: terms.head) { runner in
       var parameters = try AdapterInitialisation.parameters(of: runner.model, seed: start)
       let training = LocalTraining(options: options, trained: .all, seed: seed)
       _ = try training.run(
-        runner, parameters: &parameters, examples: examples, steps: steps, firstStep: 0,
-        afterStep: { step, _ in onStep(step) })
+        runner,
+        parameters: &parameters,
+        examples: examples,
+        steps: steps,
+        firstStep: 0,
+        afterStep: { step, _ in onStep(step) }
+      )
       return try tests.map { try Evaluation.run(runner, parameters: parameters, examples: $0) }
     }
   }
@@ -132,9 +165,13 @@ struct Baselines: Sendable {
   private func adapterAndHead() throws -> (adapter: LoRAConfiguration, head: ClassificationHead) {
     let section = scenario.adapter
     let adapter = try LoRAConfiguration(
-      rank: section.rank, alpha: section.alpha, dropout: section.dropout,
-      scaling: section.scaling == "rslora" ? .rslora : .lora, targets: .suffixes(section.targetModules),
-      initialisation: section.initialisation)
+      rank: section.rank,
+      alpha: section.alpha,
+      dropout: section.dropout,
+      scaling: section.scaling == "rslora" ? .rslora : .lora,
+      targets: .suffixes(section.targetModules),
+      initialisation: section.initialisation
+    )
     return (adapter, ClassificationHead(labelCount: data.labels.count, pooling: scenario.model.pooling))
   }
 }

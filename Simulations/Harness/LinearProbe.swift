@@ -14,7 +14,9 @@ package struct LinearProbe: Sendable {
   /// labels × (width + 1), the bias last.
   private let weights: [Double]
 
-  package static func fit(features: [Float], width: Int, labels: [Int], labelCount: Int, iterations: Int = 600) -> LinearProbe {
+  package static func fit(features: [Float], width: Int, labels: [Int], labelCount: Int, iterations: Int = 600)
+    -> LinearProbe
+  {
     let count = labels.count
     var mean = [Double](repeating: 0, count: width)
     var scale = mean
@@ -35,8 +37,18 @@ package struct LinearProbe: Sendable {
     for _ in 0..<iterations {
       let ahead = zip(weights, velocity).map { $0 + 0.9 * $1 }
       BLAS.sgemm(
-        transA: false, transB: true, m: count, n: labelCount, k: columns, a: design, lda: columns, b: ahead,
-        ldb: columns, c: &logits, ldc: labelCount)
+        transA: false,
+        transB: true,
+        m: count,
+        n: labelCount,
+        k: columns,
+        a: design,
+        lda: columns,
+        b: ahead,
+        ldb: columns,
+        c: &logits,
+        ldc: labelCount
+      )
       for row in 0..<count {
         let range = row * labelCount..<(row + 1) * labelCount
         let top = logits[range].max() ?? 0
@@ -46,15 +58,30 @@ package struct LinearProbe: Sendable {
         }
       }
       BLAS.sgemm(
-        transA: true, transB: false, m: labelCount, n: columns, k: count, a: logits, lda: labelCount, b: design,
-        ldb: columns, c: &gradient, ldc: columns)
+        transA: true,
+        transB: false,
+        m: labelCount,
+        n: columns,
+        k: count,
+        a: logits,
+        lda: labelCount,
+        b: design,
+        ldb: columns,
+        c: &gradient,
+        ldc: columns
+      )
       for index in weights.indices {
         velocity[index] = 0.9 * velocity[index] - rate * (gradient[index] + 1e-3 * ahead[index])
         weights[index] += velocity[index]
       }
     }
     return LinearProbe(
-      width: width, labelCount: labelCount, mean: mean, scale: scale, weights: weights.map(Double.init))
+      width: width,
+      labelCount: labelCount,
+      mean: mean,
+      scale: scale,
+      weights: weights.map(Double.init)
+    )
   }
 
   /// Accuracy on other vectors; the loss is left at 0.
@@ -73,13 +100,18 @@ package struct LinearProbe: Sendable {
   }
 
   private static func standardise(
-    _ features: [Float], width: Int, count: Int, mean: [Double], scale: [Double]
+    _ features: [Float],
+    width: Int,
+    count: Int,
+    mean: [Double],
+    scale: [Double]
   ) -> [Float] {
     var design = [Float](repeating: 1, count: count * (width + 1))
     for row in 0..<count {
       for column in 0..<width {
         design[row * (width + 1) + column] = Float(
-          (Double(features[row * width + column]) - mean[column]) * scale[column])
+          (Double(features[row * width + column]) - mean[column]) * scale[column]
+        )
       }
     }
     return design

@@ -36,8 +36,13 @@ public struct ResultRow: Codable, Sendable, Equatable {
 
   /// Summarises the clients' own accuracies; clients without a held-out example count nowhere.
   init(
-    name: String, isBaseline: Bool, clients: [String: LossSummary], globalAccuracy: Double?, bytesUp: Int = 0,
-    bytesDown: Int = 0, seconds: Double
+    name: String,
+    isBaseline: Bool,
+    clients: [String: LossSummary],
+    globalAccuracy: Double?,
+    bytesUp: Int = 0,
+    bytesDown: Int = 0,
+    seconds: Double
   ) {
     self.name = name
     self.isBaseline = isBaseline

@@ -29,9 +29,13 @@ struct SimulatedFederation: Sendable {
     let authority = try CertificateAuthority()
     let (name, report) = (name, report)
     let server = try await CoordinatorServer.start(
-      manifest: definition.manifest, initialState: definition.initialState,
-      directory: folder.appendingPathComponent("coordinator"), identity: try authority.issueCoordinator(),
-      host: "127.0.0.1", port: 0, logger: logger
+      manifest: definition.manifest,
+      initialState: definition.initialState,
+      directory: folder.appendingPathComponent("coordinator"),
+      identity: try authority.issueCoordinator(),
+      host: "127.0.0.1",
+      port: 0,
+      logger: logger
     ) { report(.coordinator(strategy: name.rawValue, $0)) }
     let (result, outcomes) = try await play(server, authority)
     guard case .completed = result.outcome else {
@@ -51,23 +55,41 @@ struct SimulatedFederation: Sendable {
     var model = scenario.model
     model.maxLength = min(model.maxLength, data.base.spec.maximumPositions)
     return try RunDefinition(
-      name: "\(scenario.name)-\(name.rawValue)", seed: scenario.seed, rounds: scenario.rounds, labels: data.labels,
-      base: data.base, model: model, strategy: strategy, adapter: adapter, training: training, cohort: cohort)
+      name: "\(scenario.name)-\(name.rawValue)",
+      seed: scenario.seed,
+      rounds: scenario.rounds,
+      labels: data.labels,
+      base: data.base,
+      model: model,
+      strategy: strategy,
+      adapter: adapter,
+      training: training,
+      cohort: cohort
+    )
   }
 
   private func play(
-    _ server: CoordinatorServer, _ authority: CertificateAuthority
+    _ server: CoordinatorServer,
+    _ authority: CertificateAuthority
   ) async throws -> (CoordinatorResult, [String: ClientOutcome]) {
     try await withThrowingTaskGroup(of: (String, ClientOutcome)?.self) { group in
       let result = Task { try await server.run() }
       for client in data.clients {
         let identity = try authority.issueParticipant(try ParticipantName(client.name))
         let trainer = EngineTrainer(
-          slots: slots, examples: client.train, labels: data.labels,
-          maxLength: min(scenario.model.maxLength, data.base.spec.maximumPositions))
+          slots: slots,
+          examples: client.train,
+          labels: data.labels,
+          maxLength: min(scenario.model.maxLength, data.base.spec.maximumPositions)
+        )
         let federated = FederatedClient(
-          identity: identity, host: "127.0.0.1", port: server.port,
-          stateDirectory: folder.appendingPathComponent("clients/\(client.name)"), trainer: trainer, logger: logger)
+          identity: identity,
+          host: "127.0.0.1",
+          port: server.port,
+          stateDirectory: folder.appendingPathComponent("clients/\(client.name)"),
+          trainer: trainer,
+          logger: logger
+        )
         group.addTask { (client.name, try await federated.run()) }
       }
       return try await withTaskCancellationHandler {
@@ -87,7 +109,9 @@ struct SimulatedFederation: Sendable {
   }
 
   private func evaluate(
-    _ manifest: WireRunManifest, _ result: CoordinatorResult, _ outcomes: [String: ClientOutcome],
+    _ manifest: WireRunManifest,
+    _ result: CoordinatorResult,
+    _ outcomes: [String: ClientOutcome],
     start: ContinuousClock.Instant
   ) async throws -> ResultRow {
     let terms = try RunTerms(manifest)
@@ -100,24 +124,39 @@ struct SimulatedFederation: Sendable {
     for (index, client) in data.clients.enumerated() {
       guard let outcome = outcomes[client.name] else { continue }
       let trainer = EngineTrainer(
-        slots: slots, examples: client.train, labels: data.labels, maxLength: terms.maxLength)
+        slots: slots,
+        examples: client.train,
+        labels: data.labels,
+        maxLength: terms.maxLength
+      )
       let assignment = RoundAssignment(
-        manifest: manifest, round: scenario.rounds, clientName: client.name, state: result.finalState,
-        personal: outcome.personal)
+        manifest: manifest,
+        round: scenario.rounds,
+        clientName: client.name,
+        state: result.finalState,
+        personal: outcome.personal
+      )
       clients[client.name] = try await trainer.evaluate(assignment, on: client.test)
       if isPersonal ? index % step == 0 : index == 0 {
         global.append(try await trainer.evaluate(assignment, on: data.test).accuracy)
       }
       if isPersonal || index == 0 {
         let adapter = PEFTAdapterFolder(
-          configuration: terms.adapter.peft(baseModel: scenario.model.path), tensors: try trainer.adapter(assignment))
+          configuration: terms.adapter.peft(baseModel: scenario.model.path),
+          tensors: try trainer.adapter(assignment)
+        )
         try adapter.write(to: adapters.appendingPathComponent(isPersonal ? client.name : "global"))
       }
     }
     return ResultRow(
-      name: name.rawValue, isBaseline: false, clients: clients,
+      name: name.rawValue,
+      isBaseline: false,
+      clients: clients,
       globalAccuracy: global.isEmpty ? nil : global.reduce(0, +) / Double(global.count),
-      bytesUp: result.traffic.received, bytesDown: result.traffic.sent, seconds: (ContinuousClock.now - start).seconds)
+      bytesUp: result.traffic.received,
+      bytesDown: result.traffic.sent,
+      seconds: (ContinuousClock.now - start).seconds
+    )
   }
 
   private func hasPersonalTensors(_ terms: RunTerms) throws -> Bool {

@@ -44,19 +44,31 @@ public struct SimulationData: Sendable {
     let encodedTest = try TokenizedDataset(test, tokenizer: tokenizer, maxLength: length).examples
     let clients = try deal(scenario, train: train, test: test, encodedTrain, encodedTest)
     return SimulationData(
-      base: base, labels: train.labels, train: encodedTrain, test: encodedTest, clients: clients)
+      base: base,
+      labels: train.labels,
+      train: encodedTrain,
+      test: encodedTest,
+      clients: clients
+    )
   }
 
   private static func readSets(_ scenario: ScenarioConfiguration) throws -> (train: Dataset, test: Dataset) {
     let section = scenario.data
     func optional(_ text: String) -> String? { text.isEmpty ? nil : text }
     let columns = DatasetColumns(
-      text: optional(section.text), pair: optional(section.textPair), label: optional(section.label),
-      client: optional(section.client))
+      text: optional(section.text),
+      pair: optional(section.textPair),
+      label: optional(section.label),
+      client: optional(section.client)
+    )
     let trainURL =
       section.train == EmbeddedAssets.word ? try EmbeddedAssets.train : URL(fileURLWithPath: section.train)
     let testURL = section.test == EmbeddedAssets.word ? try EmbeddedAssets.test : URL(fileURLWithPath: section.test)
-    var train = try DatasetReader.read(trainURL, columns: columns, labels: section.labels.isEmpty ? nil : section.labels)
+    var train = try DatasetReader.read(
+      trainURL,
+      columns: columns,
+      labels: section.labels.isEmpty ? nil : section.labels
+    )
     let test = try DatasetReader.read(testURL, columns: columns, labels: train.labels)
     if section.trainLimit > 0, section.trainLimit < train.examples.count {
       var generator = SeededGenerator(seed: scenario.seed, "train-limit")
@@ -66,7 +78,10 @@ public struct SimulationData: Sendable {
   }
 
   private static func deal(
-    _ scenario: ScenarioConfiguration, train: Dataset, test: Dataset, _ encodedTrain: [EncodedExample],
+    _ scenario: ScenarioConfiguration,
+    train: Dataset,
+    test: Dataset,
+    _ encodedTrain: [EncodedExample],
     _ encodedTest: [EncodedExample]
   ) throws -> [SimulatedClient] {
     let section = scenario.clients
@@ -78,8 +93,12 @@ public struct SimulationData: Sendable {
       case .natural: .natural
       }
     let plan = try PartitionPlan.draw(
-      scheme, clients: section.count, train: train, seed: SeededGenerator.derive(scenario.seed, "partition"),
-      minimumExamples: section.minimumExamples)
+      scheme,
+      clients: section.count,
+      train: train,
+      seed: SeededGenerator.derive(scenario.seed, "partition"),
+      minimumExamples: section.minimumExamples
+    )
     let trainShares = try plan.applied(to: train)
     let testShares = try plan.applied(to: test, role: "test")
     let digits = String(trainShares.count).count
@@ -88,9 +107,13 @@ public struct SimulationData: Sendable {
       let name = "client-" + String(repeating: "0", count: digits - String(index + 1).count) + String(index + 1)
       guard !own.indices.isEmpty else { throw SimulationError.emptyShare(client: name, role: "training") }
       return SimulatedClient(
-        name: name, origin: section.partition == .natural ? own.name : name,
-        train: own.indices.map { encodedTrain[$0] }, test: held.indices.map { encodedTest[$0] },
-        labelCounts: own.labelCounts, trainIndices: own.indices)
+        name: name,
+        origin: section.partition == .natural ? own.name : name,
+        train: own.indices.map { encodedTrain[$0] },
+        test: held.indices.map { encodedTest[$0] },
+        labelCounts: own.labelCounts,
+        trainIndices: own.indices
+      )
     }
   }
 }

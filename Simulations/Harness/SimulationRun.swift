@@ -17,7 +17,9 @@ public struct SimulationRun: Sendable {
 
   /// Takes a scenario and its text.
   public init(
-    scenario: ScenarioConfiguration, effectiveConfiguration: String, command: String,
+    scenario: ScenarioConfiguration,
+    effectiveConfiguration: String,
+    command: String,
     logger: Logger = Logger(label: "fedlora.simulation") { _ in SwiftLogNoOpLogHandler() }
   ) {
     self.scenario = scenario
@@ -35,38 +37,63 @@ public struct SimulationRun: Sendable {
     let scenario = scenario
     let start = ContinuousClock.now
     let results = try ResultsFolder(
-      under: URL(fileURLWithPath: scenario.output), name: scenario.name, configuration: effectiveConfiguration,
-      command: command)
+      under: URL(fileURLWithPath: scenario.output),
+      name: scenario.name,
+      configuration: effectiveConfiguration,
+      command: command
+    )
     // Reading and encoding is blocking work, so it does not run on the cooperative pool.
     let data = try await Blocking.run { try SimulationData.load(scenario) }
     let slots = EngineSlots(
-      base: data.base, count: scenario.clients.concurrency, threadsPerSlot: scenario.clients.threads)
+      base: data.base,
+      count: scenario.clients.concurrency,
+      threadsPerSlot: scenario.clients.threads
+    )
     let report: @Sendable (SimulationEvent) -> Void = { event in
       results.record(event)
       onEvent(event)
     }
     report(
       .loaded(
-        clients: data.clients.count, train: data.train.count, test: data.test.count, labels: data.labels.count,
-        parameters: data.base.parameterCount))
+        clients: data.clients.count,
+        train: data.train.count,
+        test: data.test.count,
+        labels: data.labels.count,
+        parameters: data.base.parameterCount
+      )
+    )
     var rows: [ResultRow] = []
     let baselines = Baselines(scenario: scenario, data: data, slots: slots, report: report)
     for baseline in scenario.baselines { rows.append(try await baselines.run(baseline)) }
     for name in scenario.strategies {
       try Task.checkCancellation()
       let federation = SimulatedFederation(
-        scenario: scenario, data: data, slots: slots, name: name,
-        folder: results.url.appendingPathComponent(name.rawValue), logger: logger, report: report)
+        scenario: scenario,
+        data: data,
+        slots: slots,
+        name: name,
+        folder: results.url.appendingPathComponent(name.rawValue),
+        logger: logger,
+        report: report
+      )
       rows.append(try await federation.run())
     }
     let summary = SimulationReport(
-      scenario: scenario.name, rows: rows, clients: data.clients.map { client in
+      scenario: scenario.name,
+      rows: rows,
+      clients: data.clients.map { client in
         SimulationReport.Client(
-          name: client.name, origin: client.origin, trainExamples: client.train.count,
+          name: client.name,
+          origin: client.origin,
+          trainExamples: client.train.count,
           testExamples: client.test.count,
-          labelCounts: Dictionary(uniqueKeysWithValues: zip(data.labels, client.labelCounts)))
-      }, seconds: (ContinuousClock.now - start).seconds, peakMemoryMegabytes: SimulationReport.peakMemoryMegabytes(),
-      folder: results.url.path)
+          labelCounts: Dictionary(uniqueKeysWithValues: zip(data.labels, client.labelCounts))
+        )
+      },
+      seconds: (ContinuousClock.now - start).seconds,
+      peakMemoryMegabytes: SimulationReport.peakMemoryMegabytes(),
+      folder: results.url.path
+    )
     try results.finish(summary)
     return summary
   }

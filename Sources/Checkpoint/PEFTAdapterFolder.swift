@@ -19,7 +19,9 @@ public struct PEFTConfiguration: Sendable, Equatable {
 
   /// The two forms of `target_modules`.
   public enum Targets: Sendable, Equatable {
+    /// A list: module paths that end in one of these.
     case suffixes([String])
+    /// A regular expression for whole module paths.
     case pattern(String)
   }
 

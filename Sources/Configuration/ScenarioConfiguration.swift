@@ -83,9 +83,13 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
   public struct ClientsSection: Codable, Sendable, Equatable {
     /// How examples are dealt.
     public enum Partition: String, Codable, Sendable, CaseIterable {
+      /// Shuffled and dealt evenly.
       case iid
+      /// Shares of each class drawn from a Dirichlet distribution.
       case dirichlet
+      /// A fixed number of classes for each client.
       case pathological
+      /// By the client that the data name.
       case natural
     }
     /// Number of clients.

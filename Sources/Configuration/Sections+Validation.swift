@@ -142,7 +142,11 @@ extension ScenarioConfiguration {
       "clients.dirichlet_alpha",
       "is \(clients.dirichletAlpha), expected 0.000001 to 1000000"
     )
-    try ranges.require(centralisedEpochs <= 1e4, "centralised_epochs", "is \(centralisedEpochs), expected at most 10000")
+    try ranges.require(
+      centralisedEpochs <= 1e4,
+      "centralised_epochs",
+      "is \(centralisedEpochs), expected at most 10000"
+    )
     try ranges.positive(clients.dirichletAlpha, "clients.dirichlet_alpha")
     try ranges.atLeast(1, clients.labelsPerClient, "clients.labels_per_client")
     try ranges.atLeast(0, clients.minimumExamples, "clients.minimum_examples")

@@ -7,7 +7,8 @@ struct CA: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "ca",
     abstract: "Certificates: who may take part in a project.",
-    subcommands: [Init.self, Issue.self])
+    subcommands: [Init.self, Issue.self]
+  )
 
   /// `fedlora ca init DIR`.
   struct Init: AsyncParsableCommand {
@@ -17,7 +18,8 @@ struct CA: AsyncParsableCommand {
       discussion: """
         Writes DIR/ca-key.pem (0600; keep it off the network), DIR/ca.pem, and DIR/coordinator with the coordinator's key and
         certificates. Nothing that exists is overwritten.
-        """)
+        """
+    )
 
     @Argument(help: "Folder to make.")
     var folder: String
@@ -27,14 +29,20 @@ struct CA: AsyncParsableCommand {
     var format: OutputFormat = .text
 
     func run() async throws {
-      let authority = try CertificateAuthority.create(in: URL(fileURLWithPath: folder), coordinatorValidity: .days(days))
+      let authority = try CertificateAuthority.create(
+        in: URL(fileURLWithPath: folder),
+        coordinatorValidity: .days(days)
+      )
       struct Summary: Encodable {
         let authority: String
         let coordinator: String
         let fingerprint: String
       }
       let summary = Summary(
-        authority: folder, coordinator: folder + "/coordinator", fingerprint: authority.fingerprint)
+        authority: folder,
+        coordinator: folder + "/coordinator",
+        fingerprint: authority.fingerprint
+      )
       if format == .json { return try Output.printJSON(summary) }
       Output.write("authority \(summary.fingerprint)\ncoordinator's identity: \(summary.coordinator)")
     }
@@ -45,7 +53,9 @@ struct CA: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       commandName: "issue",
       abstract: "Issue a participant's certificate.",
-      discussion: "Writes CA/participants/NAME with the participant's key (0600) and certificates; hand that folder over safely.")
+      discussion:
+        "Writes CA/participants/NAME with the participant's key (0600) and certificates; hand that folder over safely."
+    )
 
     @Argument(help: "The participant's name: 1 to 64 letters, digits, dots, hyphens or underscores.")
     var name: String

@@ -15,7 +15,8 @@ struct Client: AsyncParsableCommand {
       folder; kill the client at any time and start it again with the same command.
 
         fedlora client --server 10.0.0.5:7443 --identity clinic-a --model minilm --data mine.jsonl --labels neg,pos
-      """)
+      """
+  )
 
   @Option(help: "The coordinator's address, HOST:PORT.")
   var server: String
@@ -63,16 +64,26 @@ struct Client: AsyncParsableCommand {
     let examples = try TokenizedDataset(own, tokenizer: tokenizer, maxLength: length).examples
     let held = try test.map {
       try TokenizedDataset(
-        DatasetReader.read(URL(fileURLWithPath: $0), columns: columns, labels: own.labels), tokenizer: tokenizer,
+        DatasetReader.read(URL(fileURLWithPath: $0), columns: columns, labels: own.labels),
+        tokenizer: tokenizer,
         maxLength: length
       ).examples
     }
     let slots = EngineSlots(base: base, count: 1, threadsPerSlot: threads)
     let trainer = EngineTrainer(
-      slots: slots, examples: examples, labels: own.labels, maxLength: length, sharesLoss: !hideLoss)
+      slots: slots,
+      examples: examples,
+      labels: own.labels,
+      maxLength: length,
+      sharesLoss: !hideLoss
+    )
     let stateFolder = URL(fileURLWithPath: state)
     let client = FederatedClient(
-      identity: tls, host: host, port: port, stateDirectory: stateFolder, trainer: trainer,
+      identity: tls,
+      host: host,
+      port: port,
+      stateDirectory: stateFolder,
+      trainer: trainer,
       logger: .command("fedlora.client", verbose: verbose)
     ) { Client.show($0) }
     let outcome = try await Interrupt.cancelling(notice: "stopping; run the same command again to rejoin") {
@@ -117,11 +128,17 @@ struct Client: AsyncParsableCommand {
       throw CommandFailure(status: .failed, description: "the run completed without a final state")
     }
     let assignment = RoundAssignment(
-      manifest: manifest, round: Int(manifest.rounds), clientName: "", state: state, personal: outcome.personal)
+      manifest: manifest,
+      round: Int(manifest.rounds),
+      clientName: "",
+      state: state,
+      personal: outcome.personal
+    )
     let folder = URL(fileURLWithPath: adapter ?? (self.state + "/adapter"))
     let terms = try RunTerms(manifest)
     try PEFTAdapterFolder(
-      configuration: terms.adapter.peft(baseModel: model), tensors: try trainer.adapter(assignment)
+      configuration: terms.adapter.peft(baseModel: model),
+      tensors: try trainer.adapter(assignment)
     ).write(to: folder)
     struct Summary: Encodable {
       let run: String
@@ -134,11 +151,17 @@ struct Client: AsyncParsableCommand {
     let accuracy: Double? =
       if let held { try await trainer.evaluate(assignment, on: held).accuracy } else { nil }
     let summary = Summary(
-      run: manifest.runID, rounds_trained: outcome.roundsTrained, bytes_sent: outcome.traffic.sent,
-      bytes_received: outcome.traffic.received, adapter: folder.path, accuracy: accuracy)
+      run: manifest.runID,
+      rounds_trained: outcome.roundsTrained,
+      bytes_sent: outcome.traffic.sent,
+      bytes_received: outcome.traffic.received,
+      adapter: folder.path,
+      accuracy: accuracy
+    )
     if format == .json { return try Output.printJSON(summary) }
     let held = accuracy.map { String(format: "; accuracy on held-out data %.1f %%", 100 * $0) } ?? ""
     Output.write(
-      "run '\(summary.run)' completed; trained \(summary.rounds_trained) rounds\(held); adapter (PEFT): \(folder.path)")
+      "run '\(summary.run)' completed; trained \(summary.rounds_trained) rounds\(held); adapter (PEFT): \(folder.path)"
+    )
   }
 }

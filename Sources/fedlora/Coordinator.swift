@@ -18,7 +18,8 @@ struct Coordinator: AsyncParsableCommand {
 
         fedlora ca init my-ca
         fedlora coordinator run.yaml --set listen.host=0.0.0.0
-      """)
+      """
+  )
 
   @Argument(help: "The run file (YAML).")
   var run: String?
@@ -48,13 +49,18 @@ struct Coordinator: AsyncParsableCommand {
     let progress = Progress()
     progress.begin(configuration.name, rounds: configuration.rounds)
     let server = try await CoordinatorServer.start(
-      manifest: definition.manifest, initialState: definition.initialState,
-      directory: URL(fileURLWithPath: configuration.directory), identity: identity, host: configuration.listen.host,
-      port: configuration.listen.port, logger: .command("fedlora.coordinator", verbose: verbose)
+      manifest: definition.manifest,
+      initialState: definition.initialState,
+      directory: URL(fileURLWithPath: configuration.directory),
+      identity: identity,
+      host: configuration.listen.host,
+      port: configuration.listen.port,
+      logger: .command("fedlora.coordinator", verbose: verbose)
     ) { progress.show($0) }
     progress.line(
       "serving run '\(configuration.name)' on \(configuration.listen.host):\(server.port); waiting for "
-        + "\(configuration.cohort.minClients) clients")
+        + "\(configuration.cohort.minClients) clients"
+    )
     let result = try await Interrupt.cancelling(
       notice: "stopping; run the same command again to resume from \(configuration.directory)"
     ) { try await server.run() }
@@ -62,7 +68,10 @@ struct Coordinator: AsyncParsableCommand {
   }
 
   private func finish(
-    _ result: CoordinatorResult, _ configuration: RunConfiguration, _ definition: RunDefinition, _ base: FrozenModel
+    _ result: CoordinatorResult,
+    _ configuration: RunConfiguration,
+    _ definition: RunDefinition,
+    _ base: FrozenModel
   ) throws {
     let folder = URL(fileURLWithPath: configuration.directory).appendingPathComponent("adapter")
     switch result.outcome {
@@ -76,7 +85,8 @@ struct Coordinator: AsyncParsableCommand {
     let start = try AdapterInitialisation.parameters(of: adapted, seed: definition.manifest.seed)
     let adapter = PEFTAdapterFolder(
       configuration: terms.adapter.peft(baseModel: configuration.model.path),
-      tensors: adapted.layout.tensors(from: start).merging(result.finalState))
+      tensors: adapted.layout.tensors(from: start).merging(result.finalState)
+    )
     try adapter.write(to: folder)
     struct Summary: Encodable {
       let run: String
@@ -86,11 +96,16 @@ struct Coordinator: AsyncParsableCommand {
       let adapter: String
     }
     let summary = Summary(
-      run: configuration.name, rounds: result.roundsCommitted, bytes_sent: result.traffic.sent,
-      bytes_received: result.traffic.received, adapter: folder.path)
+      run: configuration.name,
+      rounds: result.roundsCommitted,
+      bytes_sent: result.traffic.sent,
+      bytes_received: result.traffic.received,
+      adapter: folder.path
+    )
     if format == .json { return try Output.printJSON(summary) }
     Output.write(
       "run '\(summary.run)' completed after \(summary.rounds) rounds; sent \(summary.bytes_sent) and received "
-        + "\(summary.bytes_received) bytes; shared adapter (PEFT): \(summary.adapter)")
+        + "\(summary.bytes_received) bytes; shared adapter (PEFT): \(summary.adapter)"
+    )
   }
 }

@@ -19,11 +19,13 @@ import Foundation
       configuration, 69 the other side could not be reached or refused, 75 the run failed or was stopped, 130 interrupted.
       """,
     version: version,
-    subcommands: [Simulate.self, Coordinator.self, Client.self, CA.self])
+    subcommands: [Simulate.self, Coordinator.self, Client.self, CA.self]
+  )
 
   static func main() async {
     let arguments = Array(CommandLine.arguments.dropFirst())
-    let wantsJSON = zip(arguments, arguments.dropFirst()).contains { $0 == "--format" && $1 == "json" }
+    let wantsJSON =
+      zip(arguments, arguments.dropFirst()).contains { $0 == "--format" && $1 == "json" }
       || arguments.contains("--format=json")
     do {
       var command = try parseAsRoot(arguments)

@@ -4,7 +4,8 @@ import Foundation
 /// Turns Ctrl-C and SIGTERM into the cancellation of a task; a second one ends the process at once.
 enum Interrupt {
   static func cancelling<T: Sendable>(
-    notice: String, _ body: @escaping @Sendable () async throws -> T
+    notice: String,
+    _ body: @escaping @Sendable () async throws -> T
   ) async throws -> T {
     let task = Task { try await body() }
     let sources = [SIGINT, SIGTERM].map { number in

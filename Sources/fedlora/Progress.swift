@@ -19,7 +19,8 @@ final class Progress: Sendable {
     case .loaded(let clients, let train, let test, let labels, let parameters):
       line(
         "\(clients) clients, \(train) training and \(test) held-out examples of \(labels) classes, base model of "
-          + String(format: "%.1f M parameters", Double(parameters) / 1e6))
+          + String(format: "%.1f M parameters", Double(parameters) / 1e6)
+      )
     case .started(let name, let rounds):
       state.withLock {
         $0.title = name
@@ -51,8 +52,10 @@ final class Progress: Sendable {
       let faults = counts.filter { $0.key != "accepted" && $0.value > 0 }.sorted { $0.key < $1.key }
         .map { ", \($0.value) \($0.key)" }.joined()
       step(
-        Double(round) / Double(max(1, total)), detail: "round \(round)/\(total): \(updates) updates\(faults)\(lossText)",
-        always: true)
+        Double(round) / Double(max(1, total)),
+        detail: "round \(round)/\(total): \(updates) updates\(faults)\(lossText)",
+        always: true
+      )
     case .updateRefused(let round, let name, let code, let reason):
       line("round \(round): update of \(name) refused: \(reason) (\(code))")
     case .refused(let address, let code, let reason): line("connection from \(address) refused: \(reason) (\(code))")
@@ -74,10 +77,14 @@ final class Progress: Sendable {
   private func step(_ fraction: Double, detail: String, always: Bool = false) {
     state.withLock { state in
       let elapsed = (ContinuousClock.now - state.start).inSeconds
-      guard always || fraction >= 1 || fraction - state.lastFraction >= (Output.isTerminal ? 0.01 : 0.25) else { return }
+      guard always || fraction >= 1 || fraction - state.lastFraction >= (Output.isTerminal ? 0.01 : 0.25) else {
+        return
+      }
       state.lastFraction = fraction
-      let left = fraction > 0 && fraction < 1 ? String(format: ", %.0f s left", elapsed / fraction * (1 - fraction)) : ""
-      let text = "\(state.title): \(detail.isEmpty ? String(format: "%.0f %%", 100 * fraction) : detail)"
+      let left =
+        fraction > 0 && fraction < 1 ? String(format: ", %.0f s left", elapsed / fraction * (1 - fraction)) : ""
+      let text =
+        "\(state.title): \(detail.isEmpty ? String(format: "%.0f %%", 100 * fraction) : detail)"
         + String(format: ", %.1f s", elapsed) + left
       if Output.isTerminal {
         let width = 20

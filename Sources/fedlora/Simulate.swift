@@ -18,7 +18,8 @@ struct Simulate: AsyncParsableCommand {
         fedlora simulate --print-config > mine.yaml && fedlora simulate mine.yaml
 
       A scenario is a YAML file, or the name of one that comes with fedlora (fedlora simulate --list).
-      """)
+      """
+  )
 
   @Argument(help: "A scenario file, or the name of one that comes with fedlora.")
   var scenario: String?
@@ -47,12 +48,16 @@ struct Simulate: AsyncParsableCommand {
     if printConfig { return Output.write(effective.trimmingCharacters(in: .newlines)) }
     let progress = Progress()
     let simulation = SimulationRun(
-      scenario: configuration, effectiveConfiguration: effective,
+      scenario: configuration,
+      effectiveConfiguration: effective,
       command: (["fedlora"] + CommandLine.arguments.dropFirst()).map(Simulate.quoted).joined(separator: " "),
       logger: verbose
         ? .command("fedlora.simulation", verbose: true)
-        : Logger(label: "fedlora.simulation") { _ in SwiftLogNoOpLogHandler() })
-    let report = try await Interrupt.cancelling(notice: "stopping; what is done so far stays in \(configuration.output)") {
+        : Logger(label: "fedlora.simulation") { _ in SwiftLogNoOpLogHandler() }
+    )
+    let report = try await Interrupt.cancelling(
+      notice: "stopping; what is done so far stays in \(configuration.output)"
+    ) {
       try await simulation.run { progress.show($0) }
     }
     progress.line("")
@@ -63,7 +68,10 @@ struct Simulate: AsyncParsableCommand {
       Output.write(
         String(
           format: "\n%.1f s, peak memory %.0f MiB. Results, adapters (PEFT) and the effective configuration: ",
-          report.seconds, report.peakMemoryMegabytes) + report.folder)
+          report.seconds,
+          report.peakMemoryMegabytes
+        ) + report.folder
+      )
     }
   }
 
@@ -84,18 +92,22 @@ struct Simulate: AsyncParsableCommand {
     let known = try EmbeddedAssets.scenarios.appendingPathComponent("\(name).yaml")
     if !name.contains("/"), FileManager.default.fileExists(atPath: known.path) { return known }
     throw ConfigurationError(
-      source: name, reason: "is neither a file nor a scenario that comes with fedlora; see fedlora simulate --list")
+      source: name,
+      reason: "is neither a file nor a scenario that comes with fedlora; see fedlora simulate --list"
+    )
   }
 
   /// `argument` as a shell reads it back.
   private static func quoted(_ argument: String) -> String {
-    let plain = !argument.isEmpty && argument.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "_./=:,-".contains($0)) }
+    let plain =
+      !argument.isEmpty && argument.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "_./=:,-".contains($0)) }
     return plain ? argument : "'" + argument.replacing("'", with: "'\\''") + "'"
   }
 
   private func listScenarios() throws {
     let folder = try EmbeddedAssets.scenarios
-    let names = try FileManager.default.contentsOfDirectory(atPath: folder.path).filter { $0.hasSuffix(".yaml") }.sorted()
+    let names = try FileManager.default.contentsOfDirectory(atPath: folder.path).filter { $0.hasSuffix(".yaml") }
+      .sorted()
     struct Entry: Encodable {
       let name: String
       let about: String
@@ -106,6 +118,8 @@ struct Simulate: AsyncParsableCommand {
       return Entry(name: String(name.dropLast(5)), about: about)
     }
     if format == .json { return try Output.printJSON(entries) }
-    for entry in entries { Output.write("\(entry.name.padding(toLength: 24, withPad: " ", startingAt: 0)) \(entry.about)") }
+    for entry in entries {
+      Output.write("\(entry.name.padding(toLength: 24, withPad: " ", startingAt: 0)) \(entry.about)")
+    }
   }
 }

@@ -21,7 +21,9 @@ struct RunDefinitionTests {
 
   private func definition(_ assignments: [String]) throws -> RunDefinition {
     let url = scratch.appending("run.yaml")
-    try Data("labels: [no, yes]\nmodel: { max_length: 24 }\nadapter: { rank: 2, target_modules: [query, value] }\n".utf8).write(to: url)
+    try Data(
+      "labels: [no, yes]\nmodel: { max_length: 24 }\nadapter: { rank: 2, target_modules: [query, value] }\n".utf8
+    ).write(to: url)
     return try RunDefinition(try RunConfiguration.load(url, assignments: assignments).0, base: base)
   }
 

@@ -32,7 +32,9 @@ public actor EngineSlots {
   /// Runs `body` on a slot's compute thread with a runner for this adapter and head.
   /// - Throws: `ModelError` when adapter and model do not fit, or what `body` throws.
   public func withRunner<T: Sendable>(
-    adapter: LoRAConfiguration, head: ClassificationHead, _ body: @escaping @Sendable (ModelRunner) throws -> T
+    adapter: LoRAConfiguration,
+    head: ClassificationHead,
+    _ body: @escaping @Sendable (ModelRunner) throws -> T
   ) async throws -> T {
     let index = await acquire()
     defer { release(index) }

@@ -19,7 +19,11 @@ public struct EngineTrainer: LocalTrainer {
 
   /// Takes the slots and the client's own data.
   public init(
-    slots: EngineSlots, examples: [EncodedExample], labels: [String], maxLength: Int, sharesLoss: Bool = true
+    slots: EngineSlots,
+    examples: [EncodedExample],
+    labels: [String],
+    maxLength: Int,
+    sharesLoss: Bool = true
   ) {
     self.slots = slots
     self.examples = examples
@@ -39,17 +43,21 @@ public struct EngineTrainer: LocalTrainer {
       throw ManifestRefusal(
         code: "wrong-model",
         reason: "the run is about model \(wanted)…, this client holds \(slots.base.fingerprintText.prefix(16))… at "
-          + "\(slots.base.folder.path)")
+          + "\(slots.base.folder.path)"
+      )
     }
     guard manifest.model.labels == labels else {
       throw ManifestRefusal(
         code: "wrong-labels",
         reason: "the run's classes are \(manifest.model.labels.joined(separator: ", ")), this client's data has "
-          + labels.joined(separator: ", "))
+          + labels.joined(separator: ", ")
+      )
     }
     guard terms.maxLength == maxLength else {
       throw ManifestRefusal(
-        code: "wrong-length", reason: "the run truncates to \(terms.maxLength) tokens, this client to \(maxLength)")
+        code: "wrong-length",
+        reason: "the run truncates to \(terms.maxLength) tokens, this client to \(maxLength)"
+      )
     }
     let initial = try initialTensors(terms, seed: manifest.seed)
     let state = FedLoRAProtocol.TensorLayout(initial.filter(terms.strategy.isSentDown)).declarations
@@ -57,7 +65,8 @@ public struct EngineTrainer: LocalTrainer {
     guard state == manifest.state, update == manifest.update else {
       throw ManifestRefusal(
         code: "wrong-tensors",
-        reason: "the manifest declares other tensors than strategy \(manifest.strategy.name) has on this model")
+        reason: "the manifest declares other tensors than strategy \(manifest.strategy.name) has on this model"
+      )
     }
   }
 
@@ -73,14 +82,21 @@ public struct EngineTrainer: LocalTrainer {
     let parameters = try self.parameters(terms, assignment)
     let examples = examples
     let seed = SeededGenerator.derive(
-      assignment.manifest.seed, "round", .name(assignment.clientName), .number(UInt64(assignment.round)))
+      assignment.manifest.seed,
+      "round",
+      .name(assignment.clientName),
+      .number(UInt64(assignment.round))
+    )
     let flag = StopFlag()
     let (trained, summary) = try await withTaskCancellationHandler {
       try await slots.withRunner(adapter: terms.adapter, head: terms.head) { runner in
         var values = parameters
         let training = LocalTraining(options: terms.options, trained: terms.trained, seed: seed)
         let summary = try training.run(
-          runner, parameters: &values, examples: examples, steps: terms.localSteps,
+          runner,
+          parameters: &values,
+          examples: examples,
+          steps: terms.localSteps,
           firstStep: (assignment.round - 1) * terms.localSteps
         ) { _, _ in
           if flag.isRaised { throw CancellationError() }
@@ -92,12 +108,15 @@ public struct EngineTrainer: LocalTrainer {
     }
     guard summary.meanLoss.isFinite, trained.entries.allSatisfy({ $0.tensor.isFinite }) else {
       throw ManifestRefusal(
-        code: "diverged", reason: "local training gave NaN or infinity; the run needs a lower learning rate")
+        code: "diverged",
+        reason: "local training gave NaN or infinity; the run needs a lower learning rate"
+      )
     }
     return LocalUpdate(
       upload: trained.filter(terms.strategy.isUploaded),
       personal: trained.filter { terms.strategy.role(of: $0) == .personal },
-      metrics: sharesLoss ? ["loss": summary.meanLoss] : [:])
+      metrics: sharesLoss ? ["loss": summary.meanLoss] : [:]
+    )
   }
 
   /// Loss and accuracy of this client's model: the state from the coordinator with the client's own tensors.

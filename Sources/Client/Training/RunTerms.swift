@@ -25,7 +25,10 @@ public struct RunTerms: Sendable {
   public init(_ manifest: WireRunManifest) throws {
     func known<T>(_ value: T?, _ field: String, _ text: String) throws -> T {
       guard let value else {
-        throw ManifestRefusal(code: "unknown-term", reason: "the manifest's \(field) is '\(text)', which is not known here")
+        throw ManifestRefusal(
+          code: "unknown-term",
+          reason: "the manifest's \(field) is '\(text)', which is not known here"
+        )
       }
       return value
     }
@@ -34,13 +37,22 @@ public struct RunTerms: Sendable {
     let headRole = try known(HeadRole(rawValue: wire.head), "head role", wire.head)
     do {
       strategy = try Strategy(
-        name: name, head: headRole, refactoriseEvery: name == .fedsvd ? Int(wire.refactoriseEvery) : 1)
+        name: name,
+        head: headRole,
+        refactoriseEvery: name == .fedsvd ? Int(wire.refactoriseEvery) : 1
+      )
       adapter = try LoRAConfiguration(
-        rank: Int(manifest.adapter.rank), alpha: manifest.adapter.alpha, dropout: manifest.adapter.dropout,
+        rank: Int(manifest.adapter.rank),
+        alpha: manifest.adapter.alpha,
+        dropout: manifest.adapter.dropout,
         scaling: known(.init(rawValue: manifest.adapter.scaling), "adapter scaling", manifest.adapter.scaling),
         targets: .suffixes(manifest.adapter.targetModules),
         initialisation: known(
-          .init(rawValue: manifest.adapter.initialisation), "initialisation", manifest.adapter.initialisation))
+          .init(rawValue: manifest.adapter.initialisation),
+          "initialisation",
+          manifest.adapter.initialisation
+        )
+      )
     } catch let error as ManifestRefusal {
       throw error
     } catch {
@@ -48,14 +60,18 @@ public struct RunTerms: Sendable {
     }
     head = ClassificationHead(
       labelCount: manifest.model.labels.count,
-      pooling: try known(Pooling(rawValue: manifest.model.pooling), "pooling", manifest.model.pooling))
+      pooling: try known(Pooling(rawValue: manifest.model.pooling), "pooling", manifest.model.pooling)
+    )
     let training = manifest.training
     let rule: OptimizerRule
     switch training.optimizer {
     case "adamw":
       rule = .adamW(
-        beta1: Float(training.beta1), beta2: Float(training.beta2), epsilon: Float(training.epsilon),
-        weightDecay: Float(training.weightDecay))
+        beta1: Float(training.beta1),
+        beta2: Float(training.beta2),
+        epsilon: Float(training.epsilon),
+        weightDecay: Float(training.weightDecay)
+      )
     case "sgd": rule = .sgd(momentum: Float(training.momentum), weightDecay: Float(training.weightDecay))
     default: rule = try known(nil, "optimizer", training.optimizer)
     }
@@ -63,7 +79,9 @@ public struct RunTerms: Sendable {
     guard training.localSteps > 0, training.batchSize > 0, training.learningRate > 0, training.learningRate.isFinite
     else {
       throw ManifestRefusal(
-        code: "bad-term", reason: "the manifest's local steps, batch size and learning rate must be positive")
+        code: "bad-term",
+        reason: "the manifest's local steps, batch size and learning rate must be positive"
+      )
     }
     let (totalSteps, overflow) = Int(training.localSteps).multipliedReportingOverflow(by: Int(manifest.rounds))
     guard !overflow else {
@@ -72,12 +90,17 @@ public struct RunTerms: Sendable {
     localSteps = Int(training.localSteps)
     maxLength = Int(manifest.model.maxLength)
     options = TrainingOptions(
-      batchSize: Int(training.batchSize), optimizer: rule, learningRate: training.learningRate,
+      batchSize: Int(training.batchSize),
+      optimizer: rule,
+      learningRate: training.learningRate,
       headLearningRate: training.headLearningRate > 0 ? training.headLearningRate : training.learningRate,
       schedule: LearningRateSchedule(
-        shape: shape, warmupSteps: Int(training.warmupSteps),
-        totalSteps: totalSteps),
-      maxGradientNorm: training.maxGradientNorm > 0 ? training.maxGradientNorm : nil)
+        shape: shape,
+        warmupSteps: Int(training.warmupSteps),
+        totalSteps: totalSteps
+      ),
+      maxGradientNorm: training.maxGradientNorm > 0 ? training.maxGradientNorm : nil
+    )
     trained = RunTerms.kinds(strategy)
   }
 

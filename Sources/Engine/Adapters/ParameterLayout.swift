@@ -2,8 +2,11 @@ import FedLoRACheckpoint
 
 /// What a trained tensor is to the federation and to the optimizer.
 public enum ParameterKind: String, Sendable, CaseIterable {
+  /// LoRA's A, r × dIn.
   case loraA
+  /// LoRA's B, dOut × r.
   case loraB
+  /// A tensor of the classification head.
   case head
 }
 

@@ -28,7 +28,7 @@ struct PassBuffers {
   }
 
   let capacity: Capacity
-  /// T × hidden: the embedding sum (before its norm) and the output of the embeddings.
+  /// T × hidden: the output of the embeddings.
   let embedded: UnsafeMutablePointer<Float>
   /// One per layer that the backward pass visits; layers below share two in turn.
   private let saved: [LayerBuffers]
@@ -46,7 +46,7 @@ struct PassBuffers {
   let gathered, pooled, gradPooled: UnsafeMutablePointer<Float>
   /// sequences × rank; sequences × labels.
   let poolerDown, logits: UnsafeMutablePointer<Float>
-  /// longest each, of throw-away statistics.
+  /// 2 T: means and scales of the embeddings' norm, which no backward pass needs.
   let statistics: UnsafeMutablePointer<Float>
 
   func layer(_ index: Int) -> LayerBuffers {

@@ -58,11 +58,17 @@ public struct TransformerSpec: Sendable, Equatable {
 
 /// The linear modules of one encoder layer, in the order in which they run.
 public enum LayerModule: Int, Sendable, CaseIterable {
+  /// Attention's queries.
   case query
+  /// Attention's keys.
   case key
+  /// Attention's values.
   case value
+  /// The projection after attention.
   case attentionOutput
+  /// The feed-forward block's widening projection.
   case feedForwardIn
+  /// The feed-forward block's narrowing projection.
   case feedForwardOut
 }
 
