@@ -147,18 +147,21 @@ struct Baselines: Sendable {
       maxGradientNorm: section.maxGradientNorm > 0 ? section.maxGradientNorm : nil
     )
     let start = scenario.seed
-    return try await slots.withRunner(adapter: terms.adapter, head: terms.head) { runner in
-      var parameters = try AdapterInitialisation.parameters(of: runner.model, seed: start)
-      let training = LocalTraining(options: options, trained: .all, seed: seed)
-      _ = try training.run(
-        runner,
-        parameters: &parameters,
-        examples: examples,
-        steps: steps,
-        firstStep: 0,
-        afterStep: { step, _ in onStep(step) }
-      )
-      return try tests.map { try Evaluation.run(runner, parameters: parameters, examples: $0) }
+    let flag = StopFlag()
+    return try await withTaskCancellationHandler {
+      try await slots.withRunner(adapter: terms.adapter, head: terms.head) { runner in
+        var parameters = try AdapterInitialisation.parameters(of: runner.model, seed: start)
+        let training = LocalTraining(options: options, trained: .all, seed: seed)
+        _ = try training.run(runner, parameters: &parameters, examples: examples, steps: steps, firstStep: 0) {
+          step,
+          _ in
+          if flag.isRaised { throw CancellationError() }
+          onStep(step)
+        }
+        return try tests.map { try Evaluation.run(runner, parameters: parameters, examples: $0) }
+      }
+    } onCancel: {
+      flag.raise()
     }
   }
 

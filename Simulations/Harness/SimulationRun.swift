@@ -64,7 +64,10 @@ public struct SimulationRun: Sendable {
     )
     var rows: [ResultRow] = []
     let baselines = Baselines(scenario: scenario, data: data, slots: slots, report: report)
-    for baseline in scenario.baselines { rows.append(try await baselines.run(baseline)) }
+    for baseline in scenario.baselines {
+      try Task.checkCancellation()
+      rows.append(try await baselines.run(baseline))
+    }
     for name in scenario.strategies {
       try Task.checkCancellation()
       let federation = SimulatedFederation(

@@ -124,3 +124,21 @@ import Testing
     }
   }
 }
+
+@Suite struct ComputePoolTests {
+  @Test(.timeLimit(.minutes(1)))
+  func aJobThatRunsWhileThePoolIsShutDownStillHasAllThreads() async throws {
+    let pool = ComputePool(threadCount: 3)
+    let total = try await pool.perform {
+      pool.shutDown()
+      let counts = UnsafeMutablePointer<Int>.allocate(capacity: 3)
+      counts.initialize(repeating: 0, count: 3)
+      defer { counts.deallocate() }
+      nonisolated(unsafe) let slots = counts
+      for _ in 0..<100 { pool.forEachThread { slots[$0] += 1 } }
+      return (0..<3).map { slots[$0] }
+    }
+    #expect(total == [100, 100, 100])
+    await #expect(throws: CancellationError.self) { try await pool.perform { 1 } }
+  }
+}

@@ -15,6 +15,7 @@ public final class ComputePool: @unchecked Sendable {
   private var loop: Loop?
   private var generation = 0
   private var running = 0
+  private var activeJobs = 0
   private var isStopped = false
 
   /// A loop body that has been handed to the helpers; `@unchecked Sendable` because `forEachThread` waits for them.
@@ -85,8 +86,13 @@ public final class ComputePool: @unchecked Sendable {
       while jobs.isEmpty && !isStopped { condition.wait() }
       guard !jobs.isEmpty else { return condition.unlock() }
       let job = jobs.removeFirst()
+      activeJobs += 1
       condition.unlock()
       job()
+      condition.lock()
+      activeJobs -= 1
+      condition.broadcast()
+      condition.unlock()
     }
   }
 
@@ -94,7 +100,8 @@ public final class ComputePool: @unchecked Sendable {
     var seen = 0
     while true {
       condition.lock()
-      while generation == seen && !isStopped { condition.wait() }
+      // A job that still runs or waits may yet need every thread.
+      while generation == seen && !(isStopped && jobs.isEmpty && activeJobs == 0) { condition.wait() }
       guard generation != seen, let current = loop else { return condition.unlock() }
       seen = generation
       condition.unlock()
