@@ -138,7 +138,7 @@ struct HandshakeTests {
   func strangers() async throws {
     let project = try Project()
     var configuration = TransportConfiguration()
-    configuration.handshakeTimeout = .milliseconds(200)
+    configuration.handshakeTimeout = .seconds(2)
     try await project.serve(
       configuration: configuration,
       handler: { Issue.record("\($0.peer) was let in") },
