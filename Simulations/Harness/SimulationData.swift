@@ -14,7 +14,8 @@ public struct SimulatedClient: Sendable {
   public let test: [EncodedExample]
   /// Training examples of each label.
   public let labelCounts: [Int]
-  /// The training examples' places in the training file, from 0.
+  /// The training examples' places, from 0, in the training set that is dealt: the file, or under `train_limit` the
+  /// shuffled part of it.
   public let trainIndices: [Int]
 }
 

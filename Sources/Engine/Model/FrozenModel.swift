@@ -124,7 +124,7 @@ extension LayerModule {
 
 /// Hands out float pointers into a checkpoint and owns whatever had to be converted.
 ///
-/// `@unchecked Sendable` is not needed: it is used on one thread during `FrozenModel.init` and is private after it.
+/// Used on one thread during `FrozenModel.init`; after that it only keeps the memory alive.
 final class WeightStore {
   private let checkpoint: CheckpointFolder
   private let prefix: String
