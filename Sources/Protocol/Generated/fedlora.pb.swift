@@ -695,6 +695,139 @@ public nonisolated struct WireRunManifest: @unchecked Sendable {
     set {_uniqueStorage()._update = newValue}
   }
 
+  /// Absent where the run claims no privacy.
+  public var privacy: WirePrivacySpec {
+    get {_storage._privacy ?? WirePrivacySpec()}
+    set {_uniqueStorage()._privacy = newValue}
+  }
+  /// Returns true if `privacy` has been explicitly set.
+  public var hasPrivacy: Bool {_storage._privacy != nil}
+  /// Clears the value of `privacy`. Subsequent reads from it will return its default value.
+  public mutating func clearPrivacy() {_uniqueStorage()._privacy = nil}
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+/// In which sense what a run releases is differentially private. A client holds every line against its
+/// own policy before it reads its data.
+public nonisolated struct WirePrivacySpec: @unchecked Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// "record": each client clips and noises its own gradients. "client": the coordinator clips updates
+  /// and noises their sum.
+  public var level: String {
+    get {_storage._level}
+    set {_uniqueStorage()._level = newValue}
+  }
+
+  /// "add-or-remove-one", "zero-out" or "replace-one".
+  public var relation: String {
+    get {_storage._relation}
+    set {_uniqueStorage()._relation = newValue}
+  }
+
+  /// "poisson" or "fixed-size": how a step draws its examples, or a round its clients.
+  public var sampling: String {
+    get {_storage._sampling}
+    set {_uniqueStorage()._sampling = newValue}
+  }
+
+  /// Probability with which a step draws an example, or a round a client; under "fixed-size" the share.
+  public var samplingRate: Double {
+    get {_storage._samplingRate}
+    set {_uniqueStorage()._samplingRate = newValue}
+  }
+
+  /// Norm to which a record's gradient, or a client's update, is clipped.
+  public var clippingNorm: Double {
+    get {_storage._clippingNorm}
+    set {_uniqueStorage()._clippingNorm = newValue}
+  }
+
+  /// "flat": factor min(1, C/norm). "automatic": factor C/(norm + 0.01).
+  public var clipping: String {
+    get {_storage._clipping}
+    set {_uniqueStorage()._clipping = newValue}
+  }
+
+  /// Standard deviation of the noise on a clipped sum, in units of the clipping norm.
+  public var noiseMultiplier: Double {
+    get {_storage._noiseMultiplier}
+    set {_uniqueStorage()._noiseMultiplier = newValue}
+  }
+
+  /// Public constant by which a noised sum is divided: examples of a step, or clients of a round.
+  public var divisor: Double {
+    get {_storage._divisor}
+    set {_uniqueStorage()._divisor = newValue}
+  }
+
+  /// Most rounds that one client takes part in; the epsilon below holds for that many.
+  public var participations: UInt32 {
+    get {_storage._participations}
+    set {_uniqueStorage()._participations = newValue}
+  }
+
+  public var epsilon: Double {
+    get {_storage._epsilon}
+    set {_uniqueStorage()._epsilon = newValue}
+  }
+
+  public var delta: Double {
+    get {_storage._delta}
+    set {_uniqueStorage()._delta = newValue}
+  }
+
+  /// What happens to personal tensors at level "record": "joint" (clipped and noised together with what
+  /// is uploaded), "held" (kept at their start) or "after" (held, and trained without noise once the
+  /// last update has been sent).
+  public var personal: String {
+    get {_storage._personal}
+    set {_uniqueStorage()._personal = newValue}
+  }
+
+  /// Local steps on personal tensors under "after".
+  public var personalSteps: UInt32 {
+    get {_storage._personalSteps}
+    set {_uniqueStorage()._personalSteps = newValue}
+  }
+
+  /// Noise from a seeded generator: for tests and simulations, protects nobody.
+  public var seededNoise: Bool {
+    get {_storage._seededNoise}
+    set {_uniqueStorage()._seededNoise = newValue}
+  }
+
+  /// Level "client": number of clients from which a round draws.
+  public var population: UInt32 {
+    get {_storage._population}
+    set {_uniqueStorage()._population = newValue}
+  }
+
+  /// Level "client": quantile of the update norms that the clipping norm follows; 0 keeps it fixed.
+  public var clippingQuantile: Double {
+    get {_storage._clippingQuantile}
+    set {_uniqueStorage()._clippingQuantile = newValue}
+  }
+
+  /// Level "client": rate of the geometric steps of the clipping norm.
+  public var clippingLearningRate: Double {
+    get {_storage._clippingLearningRate}
+    set {_uniqueStorage()._clippingLearningRate = newValue}
+  }
+
+  /// Level "client": standard deviation of the noise on the sum of the quantile's bits.
+  public var quantileNoise: Double {
+    get {_storage._quantileNoise}
+    set {_uniqueStorage()._quantileNoise = newValue}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -743,7 +876,7 @@ public nonisolated struct WireAdapterSpec: Sendable {
 
   public var targetModules: [String] = []
 
-  /// How A starts: "kaiming" or "orthonormal".
+  /// How A and B start: "kaiming" or "orthonormal" A with B zero, or "orthonormal-b" with A zero.
   public var initialisation: String = String()
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -826,6 +959,9 @@ public nonisolated struct WireCohortSpec: Sendable {
   public var quorum: UInt32 = 0
 
   public var deadlineSeconds: Double = 0
+
+  /// "random", or "balanced": those who took part in the fewest rounds first, at random among equals.
+  public var selection: String = String()
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -1778,7 +1914,7 @@ nonisolated extension WireChunk: SwiftProtobuf.Message, SwiftProtobuf._MessageIm
 
 nonisolated extension WireRunManifest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".RunManifest"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}run_id\0\u{1}seed\0\u{1}rounds\0\u{1}strategy\0\u{1}adapter\0\u{1}model\0\u{1}training\0\u{1}cohort\0\u{1}state\0\u{1}update\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}run_id\0\u{1}seed\0\u{1}rounds\0\u{1}strategy\0\u{1}adapter\0\u{1}model\0\u{1}training\0\u{1}cohort\0\u{1}state\0\u{1}update\0\u{1}privacy\0")
 
   fileprivate class _StorageClass {
     var _runID: String = String()
@@ -1791,6 +1927,7 @@ nonisolated extension WireRunManifest: SwiftProtobuf.Message, SwiftProtobuf._Mes
     var _cohort: WireCohortSpec? = nil
     var _state: [WireTensorDeclaration] = []
     var _update: [WireTensorDeclaration] = []
+    var _privacy: WirePrivacySpec? = nil
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -1811,6 +1948,7 @@ nonisolated extension WireRunManifest: SwiftProtobuf.Message, SwiftProtobuf._Mes
       _cohort = source._cohort
       _state = source._state
       _update = source._update
+      _privacy = source._privacy
     }
   }
 
@@ -1839,6 +1977,7 @@ nonisolated extension WireRunManifest: SwiftProtobuf.Message, SwiftProtobuf._Mes
         case 8: try { try decoder.decodeSingularMessageField(value: &_storage._cohort) }()
         case 9: try { try decoder.decodeRepeatedMessageField(value: &_storage._state) }()
         case 10: try { try decoder.decodeRepeatedMessageField(value: &_storage._update) }()
+        case 11: try { try decoder.decodeSingularMessageField(value: &_storage._privacy) }()
         default: break
         }
       }
@@ -1881,6 +2020,9 @@ nonisolated extension WireRunManifest: SwiftProtobuf.Message, SwiftProtobuf._Mes
       if !_storage._update.isEmpty {
         try visitor.visitRepeatedMessageField(value: _storage._update, fieldNumber: 10)
       }
+      try { if let v = _storage._privacy {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 11)
+      } }()
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -1900,6 +2042,192 @@ nonisolated extension WireRunManifest: SwiftProtobuf.Message, SwiftProtobuf._Mes
         if _storage._cohort != rhs_storage._cohort {return false}
         if _storage._state != rhs_storage._state {return false}
         if _storage._update != rhs_storage._update {return false}
+        if _storage._privacy != rhs_storage._privacy {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WirePrivacySpec: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".PrivacySpec"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}level\0\u{1}relation\0\u{1}sampling\0\u{3}sampling_rate\0\u{3}clipping_norm\0\u{1}clipping\0\u{3}noise_multiplier\0\u{1}divisor\0\u{1}participations\0\u{1}epsilon\0\u{1}delta\0\u{1}personal\0\u{3}personal_steps\0\u{3}seeded_noise\0\u{1}population\0\u{3}clipping_quantile\0\u{3}clipping_learning_rate\0\u{3}quantile_noise\0")
+
+  fileprivate class _StorageClass {
+    var _level: String = String()
+    var _relation: String = String()
+    var _sampling: String = String()
+    var _samplingRate: Double = 0
+    var _clippingNorm: Double = 0
+    var _clipping: String = String()
+    var _noiseMultiplier: Double = 0
+    var _divisor: Double = 0
+    var _participations: UInt32 = 0
+    var _epsilon: Double = 0
+    var _delta: Double = 0
+    var _personal: String = String()
+    var _personalSteps: UInt32 = 0
+    var _seededNoise: Bool = false
+    var _population: UInt32 = 0
+    var _clippingQuantile: Double = 0
+    var _clippingLearningRate: Double = 0
+    var _quantileNoise: Double = 0
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _level = source._level
+      _relation = source._relation
+      _sampling = source._sampling
+      _samplingRate = source._samplingRate
+      _clippingNorm = source._clippingNorm
+      _clipping = source._clipping
+      _noiseMultiplier = source._noiseMultiplier
+      _divisor = source._divisor
+      _participations = source._participations
+      _epsilon = source._epsilon
+      _delta = source._delta
+      _personal = source._personal
+      _personalSteps = source._personalSteps
+      _seededNoise = source._seededNoise
+      _population = source._population
+      _clippingQuantile = source._clippingQuantile
+      _clippingLearningRate = source._clippingLearningRate
+      _quantileNoise = source._quantileNoise
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeSingularStringField(value: &_storage._level) }()
+        case 2: try { try decoder.decodeSingularStringField(value: &_storage._relation) }()
+        case 3: try { try decoder.decodeSingularStringField(value: &_storage._sampling) }()
+        case 4: try { try decoder.decodeSingularDoubleField(value: &_storage._samplingRate) }()
+        case 5: try { try decoder.decodeSingularDoubleField(value: &_storage._clippingNorm) }()
+        case 6: try { try decoder.decodeSingularStringField(value: &_storage._clipping) }()
+        case 7: try { try decoder.decodeSingularDoubleField(value: &_storage._noiseMultiplier) }()
+        case 8: try { try decoder.decodeSingularDoubleField(value: &_storage._divisor) }()
+        case 9: try { try decoder.decodeSingularUInt32Field(value: &_storage._participations) }()
+        case 10: try { try decoder.decodeSingularDoubleField(value: &_storage._epsilon) }()
+        case 11: try { try decoder.decodeSingularDoubleField(value: &_storage._delta) }()
+        case 12: try { try decoder.decodeSingularStringField(value: &_storage._personal) }()
+        case 13: try { try decoder.decodeSingularUInt32Field(value: &_storage._personalSteps) }()
+        case 14: try { try decoder.decodeSingularBoolField(value: &_storage._seededNoise) }()
+        case 15: try { try decoder.decodeSingularUInt32Field(value: &_storage._population) }()
+        case 16: try { try decoder.decodeSingularDoubleField(value: &_storage._clippingQuantile) }()
+        case 17: try { try decoder.decodeSingularDoubleField(value: &_storage._clippingLearningRate) }()
+        case 18: try { try decoder.decodeSingularDoubleField(value: &_storage._quantileNoise) }()
+        default: break
+        }
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      if !_storage._level.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._level, fieldNumber: 1)
+      }
+      if !_storage._relation.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._relation, fieldNumber: 2)
+      }
+      if !_storage._sampling.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._sampling, fieldNumber: 3)
+      }
+      if _storage._samplingRate.bitPattern != 0 {
+        try visitor.visitSingularDoubleField(value: _storage._samplingRate, fieldNumber: 4)
+      }
+      if _storage._clippingNorm.bitPattern != 0 {
+        try visitor.visitSingularDoubleField(value: _storage._clippingNorm, fieldNumber: 5)
+      }
+      if !_storage._clipping.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._clipping, fieldNumber: 6)
+      }
+      if _storage._noiseMultiplier.bitPattern != 0 {
+        try visitor.visitSingularDoubleField(value: _storage._noiseMultiplier, fieldNumber: 7)
+      }
+      if _storage._divisor.bitPattern != 0 {
+        try visitor.visitSingularDoubleField(value: _storage._divisor, fieldNumber: 8)
+      }
+      if _storage._participations != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._participations, fieldNumber: 9)
+      }
+      if _storage._epsilon.bitPattern != 0 {
+        try visitor.visitSingularDoubleField(value: _storage._epsilon, fieldNumber: 10)
+      }
+      if _storage._delta.bitPattern != 0 {
+        try visitor.visitSingularDoubleField(value: _storage._delta, fieldNumber: 11)
+      }
+      if !_storage._personal.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._personal, fieldNumber: 12)
+      }
+      if _storage._personalSteps != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._personalSteps, fieldNumber: 13)
+      }
+      if _storage._seededNoise != false {
+        try visitor.visitSingularBoolField(value: _storage._seededNoise, fieldNumber: 14)
+      }
+      if _storage._population != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._population, fieldNumber: 15)
+      }
+      if _storage._clippingQuantile.bitPattern != 0 {
+        try visitor.visitSingularDoubleField(value: _storage._clippingQuantile, fieldNumber: 16)
+      }
+      if _storage._clippingLearningRate.bitPattern != 0 {
+        try visitor.visitSingularDoubleField(value: _storage._clippingLearningRate, fieldNumber: 17)
+      }
+      if _storage._quantileNoise.bitPattern != 0 {
+        try visitor.visitSingularDoubleField(value: _storage._quantileNoise, fieldNumber: 18)
+      }
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: WirePrivacySpec, rhs: WirePrivacySpec) -> Bool {
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._level != rhs_storage._level {return false}
+        if _storage._relation != rhs_storage._relation {return false}
+        if _storage._sampling != rhs_storage._sampling {return false}
+        if _storage._samplingRate != rhs_storage._samplingRate {return false}
+        if _storage._clippingNorm != rhs_storage._clippingNorm {return false}
+        if _storage._clipping != rhs_storage._clipping {return false}
+        if _storage._noiseMultiplier != rhs_storage._noiseMultiplier {return false}
+        if _storage._divisor != rhs_storage._divisor {return false}
+        if _storage._participations != rhs_storage._participations {return false}
+        if _storage._epsilon != rhs_storage._epsilon {return false}
+        if _storage._delta != rhs_storage._delta {return false}
+        if _storage._personal != rhs_storage._personal {return false}
+        if _storage._personalSteps != rhs_storage._personalSteps {return false}
+        if _storage._seededNoise != rhs_storage._seededNoise {return false}
+        if _storage._population != rhs_storage._population {return false}
+        if _storage._clippingQuantile != rhs_storage._clippingQuantile {return false}
+        if _storage._clippingLearningRate != rhs_storage._clippingLearningRate {return false}
+        if _storage._quantileNoise != rhs_storage._quantileNoise {return false}
         return true
       }
       if !storagesAreEqual {return false}
@@ -2151,7 +2479,7 @@ nonisolated extension WireTrainingSpec: SwiftProtobuf.Message, SwiftProtobuf._Me
 
 nonisolated extension WireCohortSpec: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".CohortSpec"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}min_clients\0\u{3}clients_per_round\0\u{1}quorum\0\u{3}deadline_seconds\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}min_clients\0\u{3}clients_per_round\0\u{1}quorum\0\u{3}deadline_seconds\0\u{1}selection\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2163,6 +2491,7 @@ nonisolated extension WireCohortSpec: SwiftProtobuf.Message, SwiftProtobuf._Mess
       case 2: try { try decoder.decodeSingularUInt32Field(value: &self.clientsPerRound) }()
       case 3: try { try decoder.decodeSingularUInt32Field(value: &self.quorum) }()
       case 4: try { try decoder.decodeSingularDoubleField(value: &self.deadlineSeconds) }()
+      case 5: try { try decoder.decodeSingularStringField(value: &self.selection) }()
       default: break
       }
     }
@@ -2181,6 +2510,9 @@ nonisolated extension WireCohortSpec: SwiftProtobuf.Message, SwiftProtobuf._Mess
     if self.deadlineSeconds.bitPattern != 0 {
       try visitor.visitSingularDoubleField(value: self.deadlineSeconds, fieldNumber: 4)
     }
+    if !self.selection.isEmpty {
+      try visitor.visitSingularStringField(value: self.selection, fieldNumber: 5)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -2189,6 +2521,7 @@ nonisolated extension WireCohortSpec: SwiftProtobuf.Message, SwiftProtobuf._Mess
     if lhs.clientsPerRound != rhs.clientsPerRound {return false}
     if lhs.quorum != rhs.quorum {return false}
     if lhs.deadlineSeconds != rhs.deadlineSeconds {return false}
+    if lhs.selection != rhs.selection {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
