@@ -147,6 +147,12 @@ let package = Package(
       path: "Benchmarks/LoRAStep",
       swiftSettings: strict
     ),
+    .executableTarget(
+      name: "private-step",
+      dependencies: ["FedLoRAEngine", "FedLoRALinearAlgebra", "CKernels"],
+      path: "Benchmarks/PrivateStep",
+      swiftSettings: strict
+    ),
     .testTarget(
       name: "FedLoRAKernelTests",
       dependencies: ["CKernels"],
