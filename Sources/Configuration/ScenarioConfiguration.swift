@@ -32,13 +32,15 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
   public var training: TrainingSection
   /// Who takes part in a round.
   public var cohort: CohortSection
+  /// In which sense the runs are private.
+  public var privacy: PrivacySection
   /// Changes for one strategy: strategy name → the same sections as above.
   public var overrides: [String: Overrides]
 
   enum CodingKeys: String, CodingKey {
     case name, seed, output, rounds, model, data, clients, strategies, baselines
     case centralisedEpochs = "centralised_epochs"
-    case strategy, adapter, training, cohort, overrides
+    case strategy, adapter, training, cohort, privacy, overrides
   }
 
   /// A reference point.
@@ -127,7 +129,7 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
     /// Role of the head.
     public var head: String?
     /// How A starts.
-    public var initialisation: LoRAConfiguration.Initialisation?
+    public var initialisation: String?
     enum CodingKeys: String, CodingKey, CaseIterable {
       case learningRate = "learning_rate"
       case headLearningRate = "head_learning_rate"
@@ -172,6 +174,8 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
       clients_per_round: 3
       quorum: 2
       deadline_seconds: 600
+      selection: random
+    \(PrivacySection.defaults)
     overrides:
       fedsvd:
         learning_rate: 0.005

@@ -47,6 +47,11 @@ extension AdapterSection {
     try ranges.require(dropout >= 0 && dropout < 1, "adapter.dropout", "is \(dropout), expected at least 0 and below 1")
     try ranges.require(!targetModules.isEmpty, "adapter.target_modules", "is empty, expected names such as query")
     _ = try resolvedScaling(for: strategy, source: ranges.source)
+    try ranges.oneOf(
+      ["default"] + LoRAConfiguration.Initialisation.allCases.map(\.rawValue),
+      initialisation,
+      "adapter.initialisation"
+    )
   }
 }
 
@@ -86,6 +91,7 @@ extension CohortSection {
       "cohort.quorum",
       "is \(quorum), but min_clients is \(minClients); a run must not start with fewer clients than a round needs"
     )
+    try ranges.oneOf(["random", "balanced"], selection, "cohort.selection")
     try ranges.positive(deadlineSeconds, "cohort.deadline_seconds")
     try ranges.require(
       deadlineSeconds <= CohortSection.longestDeadline,
@@ -111,6 +117,7 @@ extension RunConfiguration {
     try adapter.validate(ranges, strategy: strategy.name)
     try training.validate(ranges)
     try cohort.validate(ranges)
+    try privacy.validate(ranges)
   }
 
   static func validate(labels: [String], _ ranges: Ranges) throws {
@@ -173,6 +180,7 @@ extension ScenarioConfiguration {
     try strategy.validate(ranges)
     try training.validate(ranges)
     try cohort.validate(ranges)
+    try privacy.validate(ranges)
     for name in strategies {
       let own = run(of: name)
       do {
