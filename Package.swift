@@ -55,6 +55,7 @@ let package = Package(
     ),
     .target(
       name: "FedLoRADP",
+      dependencies: [.product(name: "Crypto", package: "swift-crypto")],
       path: "Sources/DP",
       swiftSettings: strict
     ),
@@ -111,7 +112,7 @@ let package = Package(
     .target(
       name: "FedLoRAConfiguration",
       dependencies: [
-        "FedLoRAEngine", "FedLoRAFederation", "FedLoRAProtocol", "FedLoRACheckpoint",
+        "FedLoRAClient", "FedLoRADP", "FedLoRAEngine", "FedLoRAFederation", "FedLoRAProtocol", "FedLoRACheckpoint",
         .product(name: "Yams", package: "Yams"),
       ],
       path: "Sources/Configuration",
@@ -121,7 +122,7 @@ let package = Package(
       name: "FedLoRASimulation",
       dependencies: [
         "FedLoRAConfiguration", "FedLoRACoordinator", "FedLoRAClient", "FedLoRAEngine", "FedLoRAFederation",
-        "FedLoRAProtocol", "FedLoRALinearAlgebra", "FedLoRACheckpoint",
+        "FedLoRADP", "FedLoRAProtocol", "FedLoRALinearAlgebra", "FedLoRACheckpoint",
         .product(name: "Logging", package: "swift-log"),
       ],
       path: "Simulations",
@@ -134,7 +135,7 @@ let package = Package(
       name: "fedlora",
       dependencies: [
         "FedLoRASimulation", "FedLoRAConfiguration", "FedLoRACoordinator", "FedLoRAClient", "FedLoRAEngine",
-        "FedLoRAFederation", "FedLoRAProtocol", "FedLoRACheckpoint",
+        "FedLoRADP", "FedLoRAFederation", "FedLoRAProtocol", "FedLoRACheckpoint",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ],

@@ -169,29 +169,44 @@ extension ScenarioConfiguration {
       "strategies",
       "is empty, and so is baselines: nothing to run"
     )
+    let known = StrategyName.allCases.map(\.rawValue).joined(separator: ", ")
     for key in overrides.keys.sorted() {
       try ranges.require(
-        StrategyName(rawValue: key) != nil,
+        method(key) != nil,
         "overrides.\(key)",
-        "is no strategy; known are \(StrategyName.allCases.map(\.rawValue).joined(separator: ", "))"
+        "is no strategy, and names none by its key 'strategy'; known are \(known)"
+      )
+      try ranges.require(
+        !key.isEmpty && !key.contains("/") && !key.hasPrefix("."),
+        "overrides.\(key)",
+        "is no name for a folder"
       )
     }
+    try ranges.require(Set(strategies).count == strategies.count, "strategies", "names a method twice")
     try model.validate(ranges)
     try strategy.validate(ranges)
     try training.validate(ranges)
     try cohort.validate(ranges)
     try privacy.validate(ranges)
     for name in strategies {
-      let own = run(of: name)
+      guard let own = method(name) else {
+        throw ConfigurationError(
+          source: source,
+          key: "strategies",
+          reason: "has '\(name)', which is no strategy and no override with one; known are \(known)"
+        )
+      }
       do {
         try own.strategy.validate(ranges)
         try own.training.validate(ranges)
+        try own.privacy.validate(ranges)
       } catch let fault as ConfigurationError {
         // The scenario's own sections are sound, so the override is not.
         let field = fault.key.split(separator: ".").last ?? ""
-        throw ConfigurationError(source: source, key: "overrides.\(name.rawValue).\(field)", reason: fault.reason)
+        throw ConfigurationError(source: source, key: "overrides.\(name).\(field)", reason: fault.reason)
       }
-      try own.adapter.validate(ranges, strategy: name)
+      try own.adapter.validate(ranges, strategy: own.strategy.name)
+      _ = try own.adapter.resolvedInitialisation(for: own.strategy.name, privacy: own.privacy, source: source)
     }
     if strategies.isEmpty { try adapter.validate(ranges, strategy: strategy.name) }
   }

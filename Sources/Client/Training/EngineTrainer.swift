@@ -89,10 +89,7 @@ public struct EngineTrainer: LocalTrainer {
     let work: @Sendable (ModelRunner, inout [Float], StopFlag) throws -> LossSummary?
     if let record = terms.privacy {
       let ledger = try await ledger(record)
-      let (privacy, slots) = (privacy, slots)
-      try await slots.blocking {
-        try privacy.charge(assignment, terms: record, localSteps: terms.localSteps, to: ledger)
-      }
+      let privacy = privacy
       let training = PrivateTraining(
         terms: record,
         options: terms.options,
@@ -101,6 +98,8 @@ public struct EngineTrainer: LocalTrainer {
         dropoutSeed: SeededGenerator.derive(seed, "dropout")
       )
       work = { runner, values, flag in
+        try flag.check()
+        try privacy.charge(assignment, terms: record, localSteps: terms.localSteps, to: ledger)
         try training.run(runner, parameters: &values, examples: examples, steps: terms.localSteps, firstStep: firstStep) {
           _ in try flag.check()
         }
