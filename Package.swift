@@ -123,6 +123,7 @@ let package = Package(
       dependencies: [
         "FedLoRAConfiguration", "FedLoRACoordinator", "FedLoRAClient", "FedLoRAEngine", "FedLoRAFederation",
         "FedLoRADP", "FedLoRAProtocol", "FedLoRALinearAlgebra", "FedLoRACheckpoint",
+        .product(name: "Crypto", package: "swift-crypto"),
         .product(name: "Logging", package: "swift-log"),
       ],
       path: "Simulations",

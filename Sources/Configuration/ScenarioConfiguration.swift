@@ -34,13 +34,15 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
   public var cohort: CohortSection
   /// In which sense the runs are private.
   public var privacy: PrivacySection
+  /// What `--compare` plays.
+  public var compare: CompareSection
   /// Changes for one method, by its name in `strategies`.
   public var overrides: [String: Overrides]
 
   enum CodingKeys: String, CodingKey {
     case name, seed, output, rounds, model, data, clients, strategies, baselines
     case centralisedEpochs = "centralised_epochs"
-    case strategy, adapter, training, cohort, privacy, overrides
+    case strategy, adapter, training, cohort, privacy, compare, overrides
   }
 
   /// A reference point.
@@ -187,6 +189,7 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
       deadline_seconds: 600
       selection: random
     \(PrivacySection.defaults)
+    \(CompareSection.defaults)
     overrides:
       fedsvd:
         learning_rate: 0.005

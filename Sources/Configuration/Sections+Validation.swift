@@ -188,6 +188,7 @@ extension ScenarioConfiguration {
     try training.validate(ranges)
     try cohort.validate(ranges)
     try privacy.validate(ranges)
+    try compare.validate(ranges)
     for name in strategies {
       guard let own = method(name) else {
         throw ConfigurationError(

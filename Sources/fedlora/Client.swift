@@ -1,8 +1,10 @@
 import ArgumentParser
 import FedLoRACheckpoint
 import FedLoRAClient
+import FedLoRAConfiguration
 import FedLoRAEngine
 import FedLoRAProtocol
+import FedLoRASimulation
 import Foundation
 import Logging
 
@@ -69,7 +71,7 @@ struct Client: AsyncParsableCommand {
     let source = URL(fileURLWithPath: data)
     // A file that is not there is said at once; what is in it is read when the run's terms are acceptable.
     guard FileManager.default.isReadableFile(atPath: source.path) else {
-      throw CommandFailure(status: .badInput, description: "\(data) cannot be read")
+      throw CommandFailure(status: .badData, description: "\(data) cannot be read")
     }
     let local = LocalData {
       try await Blocking.run {
@@ -103,10 +105,10 @@ struct Client: AsyncParsableCommand {
     let outcome = try await Interrupt.cancelling(notice: "stopping; run the same command again to rejoin") {
       try await client.run()
     }
-    let held = try await test.map { path in
-      let own = try await local.records()
-      return try TokenizedDataset(
-        DatasetReader.read(URL(fileURLWithPath: path), columns: columns, labels: own.labels),
+    let classes = try await local.records().labels
+    let held = try test.map {
+      try TokenizedDataset(
+        DatasetReader.read(URL(fileURLWithPath: $0), columns: columns, labels: classes),
         tokenizer: tokenizer,
         maxLength: length
       ).examples

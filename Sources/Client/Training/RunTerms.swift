@@ -106,9 +106,9 @@ public struct RunTerms: Sendable {
       maxGradientNorm: training.maxGradientNorm > 0 ? training.maxGradientNorm : nil
     )
     privacy = try RecordPrivacy(manifest)
-    let rule = strategy
-    trained = privacy?.trainedInRounds(strategy) ?? RunTerms.kinds { rule.isTrained($0) }
-    trainedAfter = privacy?.personal == .after ? RunTerms.kinds { rule.role(of: $0) == .personal } : []
+    let strategy = strategy
+    trained = privacy?.trainedInRounds(strategy) ?? RunTerms.kinds { strategy.isTrained($0) }
+    trainedAfter = privacy?.personal == .after ? RunTerms.kinds { strategy.role(of: $0) == .personal } : []
   }
 
   /// The kinds whose tensors satisfy `isIncluded`.
