@@ -1,4 +1,17 @@
-/// Draws the cohort of a round: a function of the run's seed, the round, the attempt and the candidates alone.
+/// Who is preferred when a cohort is drawn with the run's seed.
+public enum SelectionRule: String, Sendable, CaseIterable {
+  /// Every candidate alike.
+  case random
+  /// Those who were asked in the fewest rounds first, at random among equals.
+  case balanced
+}
+
+/// Draws the cohort of a round: a function of the run's seed, the round, the attempt, the candidates and, where the draw
+/// is balanced, their participations.
+///
+/// The seed is in the manifest, so everybody can know these cohorts beforehand. They give no credit to the privacy of
+/// records: what a client releases in a round is charged in full, however seldom it is asked. Where clients are the unit
+/// of privacy the driver draws from secret randomness instead (`RunEffect.drawCohort`).
 ///
 /// Generator, bounded draw and shuffle are written out here, so that the same seed gives the same cohort with every
 /// version of the standard library.
@@ -6,18 +19,35 @@ public enum CohortSelection {
   /// `count` of `candidates`, or all where there are fewer, in ascending order of names.
   ///
   /// The candidates are sorted by their UTF-8 bytes first; then a partial Fisher–Yates shuffle picks without
-  /// replacement, every subset with the same probability.
-  public static func select(_ count: Int, from candidates: [String], seed: UInt64, round: Int, attempt: Int)
-    -> [String]
-  {
+  /// replacement, every subset with the same probability. Under `.balanced` all are shuffled, and of that order the
+  /// first with the fewest participations are taken; where all have as many, this is the choice of `.random`.
+  /// - Parameter participations: in how many rounds a client was asked; 0 where it has no entry.
+  public static func select(
+    _ count: Int,
+    from candidates: [String],
+    seed: UInt64,
+    round: Int,
+    attempt: Int,
+    rule: SelectionRule = .random,
+    participations: [String: Int] = [:]
+  ) -> [String] {
     var names = candidates.sorted(by: precedes)
     guard count < names.count else { return names }
     var generator = SplitMix64(seed: seed)
     generator.absorb(UInt64(bitPattern: Int64(round)))
     generator.absorb(UInt64(bitPattern: Int64(attempt)))
-    for index in 0..<max(0, count) {
+    let shuffled = rule == .random ? max(0, count) : names.count - 1
+    for index in 0..<shuffled {
       let other = index + Int(generator.next(below: UInt64(names.count - index)))
       names.swapAt(index, other)
+    }
+    if rule == .balanced {
+      // The position in the shuffled order decides among equals.
+      names = names.enumerated().sorted { left, right in
+        let (first, second) = (participations[left.element] ?? 0, participations[right.element] ?? 0)
+        return first == second ? left.offset < right.offset : first < second
+      }
+      .map(\.element)
     }
     return names.prefix(max(0, count)).sorted(by: precedes)
   }

@@ -6,12 +6,20 @@ public struct RecoveredRun: Sendable, Equatable {
   public let lastContributions: [Contribution]
   /// The attempt at the next round that was open, or 0.
   public let attempt: Int
+  /// Whether that attempt was given to anybody; otherwise it is a wait for clients.
+  public let attemptWasGiven: Bool
   /// The members of that round; who was at work on it counts as training.
   public let members: [String: RunState.MemberStatus]
   /// How the run ended, where it did.
   public let outcome: RunOutcome?
   /// The clients that were ready.
   public let roster: [String]
+  /// Every client that was ready at some time.
+  public let known: Set<String>
+  /// The clients that are not to be asked again.
+  public let retired: Set<String>
+  /// In how many rounds each client was asked, the open one included.
+  public let participations: [String: Int]
 
   /// States what was found.
   public init(
@@ -20,13 +28,21 @@ public struct RecoveredRun: Sendable, Equatable {
     attempt: Int,
     members: [String: RunState.MemberStatus],
     outcome: RunOutcome?,
-    roster: [String] = []
+    roster: [String] = [],
+    known: Set<String> = [],
+    retired: Set<String> = [],
+    participations: [String: Int] = [:],
+    attemptWasGiven: Bool = false
   ) {
     self.lastCommittedRound = lastCommittedRound
     self.lastContributions = lastContributions
     self.attempt = attempt
+    self.attemptWasGiven = attemptWasGiven
     self.members = members
     self.outcome = outcome
     self.roster = roster
+    self.known = known.union(roster)
+    self.retired = retired
+    self.participations = participations
   }
 }

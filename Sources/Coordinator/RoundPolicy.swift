@@ -12,6 +12,8 @@ public struct RoundPolicy: Sendable, Equatable {
   public let deadline: Duration
   /// Attempts at one round before the run fails.
   public let maxAttempts: Int
+  /// How the cohort of a round comes about.
+  public let draw: CohortDraw
 
   /// - Throws: `RoundPolicyError` naming the first setting that makes no sense.
   public init(
@@ -20,7 +22,8 @@ public struct RoundPolicy: Sendable, Equatable {
     clientsPerRound: Int,
     quorum: Int,
     deadline: Duration,
-    maxAttempts: Int = 3
+    maxAttempts: Int = 3,
+    draw: CohortDraw = .seeded(.random)
   ) throws {
     for (name, value) in [
       ("rounds", rounds), ("min_clients", minClients), ("clients_per_round", clientsPerRound), ("quorum", quorum),
@@ -41,7 +44,20 @@ public struct RoundPolicy: Sendable, Equatable {
     self.quorum = quorum
     self.deadline = deadline
     self.maxAttempts = maxAttempts
+    self.draw = draw
   }
+}
+
+/// How the cohort of a round comes about.
+public enum CohortDraw: Sendable, Equatable {
+  /// Among the clients that are ready, by `CohortSelection` with the run's seed.
+  case seeded(SelectionRule)
+  /// Among the first `population` clients that were ever ready, present or not, from randomness that only the driver
+  /// has. With `needsAll` no cohort is drawn before there are that many.
+  case secret(population: Int, needsAll: Bool)
+
+  /// Whether the driver draws.
+  public var isSecret: Bool { if case .secret = self { true } else { false } }
 }
 
 /// Why a round policy was refused.

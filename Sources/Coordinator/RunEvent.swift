@@ -26,6 +26,10 @@ public enum RunEvent: Sendable, Equatable {
   case updateReceived(name: String, round: Int, examples: Int, digest: String)
   /// An update was found invalid.
   case updateRefused(name: String, round: Int, code: String, reason: String)
+  /// The cohort that `RunEffect.drawCohort` asked for.
+  case cohortDrawn(round: Int, cohort: [String])
+  /// The run's own privacy budget does not allow another release.
+  case budgetSpent(reason: String)
   /// A timer fired; round and attempt are those of `RunEffect.armTimer`.
   case deadlinePassed(round: Int, attempt: Int)
   /// What `RunEffect.commit` asked for is durable.
@@ -40,6 +44,9 @@ public enum RunEvent: Sendable, Equatable {
 
 /// What the driver is to do, in the order given.
 public enum RunEffect: Sendable, Equatable {
+  /// Draw the cohort of a round among these clients, in ascending order, and report `cohortDrawn`; or report
+  /// `budgetSpent`. A draw that was not made durable was not used, and is made anew after a restart.
+  case drawCohort(round: Int, from: [String])
   /// Make the attempt and its cohort durable; everything after it in the list waits for that.
   case openAttempt(round: Int, attempt: Int, cohort: [String])
   /// Send the state of the round to these clients.
@@ -50,6 +57,8 @@ public enum RunEffect: Sendable, Equatable {
   case ack(name: String, round: Int, status: AckOutcome, reason: String)
   /// Keep whether a client is among those of which cohorts are drawn.
   case roster(name: String, isReady: Bool)
+  /// Keep that this client is not asked again in the run, because its own budget is spent; `code` is its reason.
+  case retire(name: String, code: String)
   /// Keep for the audit what became of a client in a round.
   case record(name: String, round: Int, code: String, reason: String)
   /// Aggregate these updates, make the next state durable and commit the round in one transaction, then report
@@ -79,8 +88,19 @@ public enum RunOutcome: Sendable, Equatable {
   case completed
   /// It cannot go on.
   case failed(reason: String)
+  /// It ended before its last round, because another one would pass the run's privacy budget. The state after the
+  /// last committed round stands, and is sent.
+  case budgetSpent(reason: String)
   /// It was stopped and can be resumed.
   case stopped(reason: String)
+
+  /// Whether clients are owed the state after the last committed round.
+  var sendsState: Bool {
+    switch self {
+    case .completed, .budgetSpent: true
+    case .failed, .stopped: false
+    }
+  }
 }
 
 /// One update that counts in a round.
@@ -110,6 +130,10 @@ public enum ReasonCode {
   public static let deadline = "deadline"
   /// The client declined; its own code is in the record.
   public static let declined = "declined"
+  /// The client declined because another round would pass its privacy budget: it is not asked again in the run.
+  public static let budgetSpent = "budget-spent"
+  /// The client declined because it took part in as many rounds as it agreed to: it is not asked again in the run.
+  public static let participationsSpent = "participations-spent"
   /// The update counts.
   public static let accepted = "accepted"
   /// The same update came again.
@@ -122,9 +146,14 @@ public enum ReasonCode {
   public static let futureRound = "future-round"
   /// Another update of this client and round was accepted before.
   public static let conflict = "conflict"
+  /// The client is not one of the population from which cohorts are drawn: it was complete before.
+  public static let populationFull = "population-full"
 
-  /// All of the above. Every other code that is recorded says why an update was refused.
+  /// The reasons to decline a round that hold for every later round too.
+  static let final: Set<String> = [budgetSpent, participationsSpent]
+
+  /// The codes that are recorded with what became of a client. Every other code that is recorded says why an update was refused.
   static let own: Set<String> = [
-    lost, returned, deadline, declined, accepted, duplicate, late, notAssigned, futureRound, conflict,
+    lost, returned, deadline, declined, accepted, duplicate, late, notAssigned, futureRound, conflict, populationFull,
   ]
 }

@@ -61,6 +61,26 @@ enum RunSchema {
           """
       )
     }
+    migrator.registerMigration("v2: retired clients, private releases") { db in
+      try db.execute(
+        sql: """
+          CREATE TABLE retired (
+            name TEXT PRIMARY KEY,
+            code TEXT NOT NULL,
+            at TEXT NOT NULL
+          ) STRICT, WITHOUT ROWID;
+          CREATE TABLE release (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            round INTEGER NOT NULL,
+            at TEXT NOT NULL
+          ) STRICT;
+          CREATE TABLE clipping (
+            afterRound INTEGER PRIMARY KEY,
+            norm REAL NOT NULL
+          ) STRICT;
+          """
+      )
+    }
     return migrator
   }
 }

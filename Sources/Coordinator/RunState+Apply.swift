@@ -9,6 +9,7 @@ extension RunState {
     }
     switch event {
     case .clientReady(let name, let examples, let pendingRound):
+      guard admit(name, &effects) else { break }
       if ready.updateValue(examples, forKey: name) == nil, expected.remove(name) == nil {
         effects.append(.roster(name: name, isReady: true))
       }
@@ -21,14 +22,18 @@ extension RunState {
         closeIfDone(isDeadline: false, now, &effects)
       }
     case .declined(let name, let round, let code, let reason):
-      if round == 0 { leaveRoster(name, &effects) }
-      if round == current.round || round == 0, phase == .open || phase == .waiting,
+      let isFinal = ReasonCode.final.contains(code)
+      if isFinal { retire(name, code: code, &effects) }
+      if round == 0 || isFinal { leaveRoster(name, &effects) }
+      if round == current.round || round == 0 || isFinal, phase == .open || phase == .waiting,
         current.members[name] == .training || current.members[name] == .lost
       {
         leave(name, .declined, code: ReasonCode.declined, reason: "\(code): \(reason)", &effects)
+        if failIfTooFewAreLeft(&effects) { break }
         closeIfDone(isDeadline: false, now, &effects)
       } else {
         effects.append(.record(name: name, round: round, code: ReasonCode.declined, reason: "\(code): \(reason)"))
+        failIfTooFewAreLeft(&effects)
       }
     case .updateReceived(let name, let round, let examples, let digest):
       receive(name, round: round, examples: examples, digest: digest, &effects)
@@ -68,6 +73,10 @@ extension RunState {
       } else if phase == .waiting {
         failAttempt(now, &effects)
       }
+    case .cohortDrawn(let round, let cohort):
+      guard phase == .drawing, round == current.round else { break }
+      open(cohort, now, &effects)
+    case .budgetSpent(let reason): finish(.budgetSpent(reason: reason), &effects)
     case .roundCommitted(let round):
       guard phase == .committing, round == current.round else { break }
       advance(now, &effects)
@@ -86,7 +95,9 @@ extension RunState {
     case .updateRefused(let name, let round, let code, let reason):
       effects.append(.record(name: name, round: round, code: code, reason: reason))
       effects.append(.ack(name: name, round: round, status: .refused, reason: "\(code): \(reason)"))
-    case .clientReady, .clientLost, .declined, .deadlinePassed, .roundCommitted, .storeFailed, .stop, .abort: break
+    case .clientReady, .clientLost, .declined, .cohortDrawn, .budgetSpent, .deadlinePassed, .roundCommitted,
+      .storeFailed, .stop, .abort:
+      break
     }
   }
 }

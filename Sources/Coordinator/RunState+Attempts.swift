@@ -12,6 +12,7 @@ extension RunState {
 
   mutating func startIfPossible(_ now: RunInstant, _ effects: inout [RunEffect]) {
     guard phase == .waiting, expected.isEmpty else { return }
+    guard case .seeded(let rule) = policy.draw else { return askForDraw(&effects) }
     let candidates = self.candidates
     let isFirst = current.round == 1 && current.attempt == 0
     let possible = current.acceptedCount + current.trainingCount + candidates.count
@@ -26,9 +27,11 @@ extension RunState {
       from: candidates,
       seed: seed,
       round: current.round,
-      attempt: current.attempt
+      attempt: current.attempt,
+      rule: rule,
+      participations: participations
     )
-    for name in asked { current.members[name] = .training }
+    for name in asked { assign(name, .training) }
     effects.append(.openAttempt(round: current.round, attempt: current.attempt, cohort: asked))
     effects.append(.armTimer(round: current.round, attempt: current.attempt, at: deadline))
     if !asked.isEmpty {
@@ -37,13 +40,22 @@ extension RunState {
     closeIfDone(isDeadline: false, now, &effects)
   }
 
+  /// Makes a client a member of the current round; its participations count rounds, not attempts.
+  mutating func assign(_ name: String, _ status: MemberStatus) {
+    if current.members.updateValue(status, forKey: name) == nil { participations[name, default: 0] += 1 }
+  }
+
   mutating func closeIfDone(isDeadline: Bool, _ now: RunInstant, _ effects: inout [RunEffect]) {
     guard phase == .open, isDeadline || current.trainingCount == 0 else {
       // While waiting for another attempt a late update may complete the quorum.
       if phase == .waiting, current.attempt > 0, current.acceptedCount >= policy.quorum { commit(&effects) }
       return
     }
-    if current.acceptedCount >= policy.quorum { commit(&effects) } else { failAttempt(now, &effects) }
+    if current.acceptedCount >= policy.quorum || policy.draw.isSecret {
+      commit(&effects)
+    } else {
+      failAttempt(now, &effects)
+    }
   }
 
   mutating func commit(_ effects: inout [RunEffect]) {
@@ -89,6 +101,7 @@ extension RunState {
     )
     current = OpenRound(round: current.round + 1)
     phase = .waiting
+    if failIfTooFewAreLeft(&effects) { return }
     startIfPossible(now, &effects)
   }
 

@@ -6,6 +6,48 @@ extension RunState {
     if wasReady || wasExpected { effects.append(.roster(name: name, isReady: false)) }
   }
 
+  /// Whether a client that accepted the manifest is one of the run's.
+  mutating func admit(_ name: String, _ effects: inout [RunEffect]) -> Bool {
+    if retired.contains(name) { return false }
+    if case .secret(let population, _) = policy.draw, !known.contains(name), known.count >= population {
+      effects.append(
+        .record(
+          name: name,
+          round: current.round,
+          code: ReasonCode.populationFull,
+          reason: "the run draws from \(population) clients, and so many joined before"
+        )
+      )
+      return false
+    }
+    known.insert(name)
+    return true
+  }
+
+  mutating func retire(_ name: String, code: String, _ effects: inout [RunEffect]) {
+    if retired.insert(name).inserted { effects.append(.retire(name: name, code: code)) }
+  }
+
+  /// Ends a run that has begun and of which so many clients have retired that the rest cannot make a quorum, whoever
+  /// comes back.
+  /// - Returns: whether it did.
+  @discardableResult
+  mutating func failIfTooFewAreLeft(_ effects: inout [RunEffect]) -> Bool {
+    guard !retired.isEmpty, phase == .waiting || phase == .open else { return false }
+    guard current.round > 1 || current.attempt > 0 else { return false }
+    let accepted = Set(current.contributions.map(\.name))
+    let left = known.filter { !retired.contains($0) || accepted.contains($0) }.count
+    guard left < policy.quorum else { return false }
+    finish(
+      .failed(
+        reason: "round \(current.round) needs \(policy.quorum) updates, but \(left) of \(known.union(retired).count) "
+          + "clients are left; the others have spent their privacy budget or their participations"
+      ),
+      &effects
+    )
+    return true
+  }
+
   mutating func welcomeBack(_ name: String, pendingRound: Int?, _ effects: inout [RunEffect]) {
     guard phase == .open || phase == .waiting, let status = current.members[name] else { return }
     guard status == .training || status == .lost else { return }

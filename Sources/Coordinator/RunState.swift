@@ -1,6 +1,7 @@
 /// The life of a run as a pure value: events in, effects out. No socket, clock, file or source of randomness is inside.
 ///
-/// **Phases.** A run waits for clients, has a round open, waits for a commit to become durable, or is finished.
+/// **Phases.** A run waits for clients, has a round open, waits for a commit to become durable, or is finished. Where
+/// the driver draws the cohorts, a run that waits for the draw is drawing.
 ///
 ///     waiting ──enough ready──▶ open ──all accounted for, or deadline, with quorum──▶ committing ──durable──▶ waiting
 ///        ▲                       │                                                                  (next round)
@@ -26,6 +27,16 @@
 /// **Restart.** A cohort is drawn from the clients that are ready, so a coordinator that comes back must not draw before
 /// they are back too: it would draw another cohort than the uninterrupted run. The roster of ready clients is kept
 /// (`RunEffect.roster`), and after recovery no attempt starts until all of it is ready again, or one deadline has passed.
+///
+/// **Retiring.** A client that declines because its own privacy budget or its participations are spent is not asked again
+/// in the run. When those who are left cannot make a quorum any more, the run fails at once.
+///
+/// **Secret cohorts** (`CohortDraw.secret`). Where clients are the unit of privacy, who is in a cohort is secret, decided
+/// once for a round and for every client of the population alike. So the driver draws, over present and absent clients;
+/// a round has one attempt; nobody is asked in the place of those who are away; and the round is committed when
+/// everybody present is accounted for or the deadline has passed, with however few updates, also with none. The quorum
+/// is only how many clients must be ready before the draw, so that an unattended run does not spend its budget. More
+/// clients than the population are turned away.
 ///
 /// **Bounds.** Memory is proportional to the clients, not to the rounds: only the open round and the contributions to
 /// the last one are kept.
@@ -87,6 +98,8 @@ public struct RunState: Sendable, Equatable {
   public enum Phase: Sendable, Equatable {
     /// Not enough clients are ready for the next attempt.
     case waiting
+    /// The driver draws the cohort.
+    case drawing
     /// An attempt is under way.
     case open
     /// The round's commit is under way.
@@ -107,6 +120,12 @@ public struct RunState: Sendable, Equatable {
   public internal(set) var ready: [String: Int] = [:]
   /// After a restart: clients that were ready before it and are not back yet.
   public internal(set) var expected: Set<String> = []
+  /// Every client that was ready at some time.
+  public internal(set) var known: Set<String> = []
+  /// Clients that are not asked again.
+  public internal(set) var retired: Set<String> = []
+  /// In how many rounds each client was asked, the open one included.
+  public internal(set) var participations: [String: Int] = [:]
   /// Who contributed what to the last committed round.
   public internal(set) var lastContributions: [String: String]
 
@@ -128,7 +147,10 @@ public struct RunState: Sendable, Equatable {
       recovered.lastContributions.map { ($0.name, $0.digest) },
       uniquingKeysWith: { first, _ in first }
     )
-    expected = Set(recovered.roster)
+    expected = Set(recovered.roster).subtracting(recovered.retired)
+    known = recovered.known
+    retired = recovered.retired
+    participations = recovered.participations
     current = OpenRound(
       round: recovered.lastCommittedRound + 1,
       attempt: recovered.attempt,
@@ -140,7 +162,11 @@ public struct RunState: Sendable, Equatable {
     } else if recovered.lastCommittedRound >= policy.rounds {
       phase = .finished(.completed)
     } else {
-      let isOpen = current.trainingCount > 0 || current.acceptedCount >= policy.quorum
+      // An attempt that was given out and in which nobody is at work any more has failed: `resume` closes it, so that
+      // the next one has the number, and hence the cohort, of an uninterrupted run.
+      let isOpen =
+        recovered.attemptWasGiven || current.trainingCount > 0 || current.acceptedCount >= policy.quorum
+        || policy.draw.isSecret
       phase = recovered.attempt > 0 && isOpen ? .open : .waiting
     }
   }
@@ -154,6 +180,7 @@ public struct RunState: Sendable, Equatable {
     if case .finished(let outcome) = phase { return [.finish(outcome)] }
     let deadline = now.advanced(by: policy.deadline)
     var effects: [RunEffect] = []
+    if failIfTooFewAreLeft(&effects) { return effects }
     if !expected.isEmpty { effects.append(.armTimer(round: 0, attempt: 0, at: deadline)) }
     if current.attempt > 0 {
       current.deadline = deadline
@@ -184,7 +211,7 @@ public struct RunState: Sendable, Equatable {
       case nil: return .answered(.late, code: ReasonCode.notAssigned)
       case .training?, .lost?, .declined?, .refused?:
         switch phase {
-        case .waiting, .open: return .wanted
+        case .waiting, .drawing, .open: return .wanted
         case .committing, .finished: return .answered(.late, code: ReasonCode.late)
         }
       }

@@ -60,6 +60,16 @@ extension RunStore {
     }
   }
 
+  /// Keeps that a client is not to be asked again; see `RunEffect.retire`.
+  public func retire(name: String, code: String) throws {
+    try database.write { db in
+      try db.execute(
+        sql: "INSERT OR IGNORE INTO retired (name, code, at) VALUES (?, ?, ?)",
+        arguments: [name, code, now]
+      )
+    }
+  }
+
   /// Keeps what became of a client in a round, for the audit and for recovery.
   public func record(name: String, round: Int, code: String, reason: String) throws {
     // The last of these decides how the client is seen after a restart; being late or repeating itself changes nothing.
@@ -125,6 +135,7 @@ extension RunStore {
       switch outcome {
       case .completed: ("completed", "")
       case .failed(let reason): ("failed", reason)
+      case .budgetSpent(let reason): ("budget-spent", reason)
       case .stopped(let reason): ("stopped", reason)
       }
     try record(name: "", round: 0, code: word, reason: reason)
@@ -161,6 +172,13 @@ extension RunStore {
     }
   }
 
+  /// Everybody to whom a round was given, in ascending order of names.
+  public func participants(round: Int) throws -> [String] {
+    try database.read { db in
+      try String.fetchAll(db, sql: "SELECT name FROM participant WHERE round = ? ORDER BY name", arguments: [round])
+    }
+  }
+
   /// The audit in the order of its events.
   public func audit() throws -> [AuditRecord] {
     try database.read { db in
@@ -194,13 +212,25 @@ extension RunStore {
       for update in try RunStore.contributions(db, round: next) {
         members[update.name] = .accepted(examples: update.examples, digest: update.digest)
       }
+      let attempt = try Int.fetchOne(db, sql: "SELECT attempt FROM round WHERE number = ?", arguments: [next]) ?? 0
       return RecoveredRun(
         lastCommittedRound: last,
         lastContributions: try RunStore.contributions(db, round: last),
-        attempt: try Int.fetchOne(db, sql: "SELECT attempt FROM round WHERE number = ?", arguments: [next]) ?? 0,
+        attempt: attempt,
         members: members,
         outcome: try RunStore.outcome(db),
-        roster: try String.fetchAll(db, sql: "SELECT name FROM client WHERE isReady ORDER BY name")
+        roster: try String.fetchAll(db, sql: "SELECT name FROM client WHERE isReady ORDER BY name"),
+        known: try String.fetchSet(db, sql: "SELECT name FROM client"),
+        retired: try String.fetchSet(db, sql: "SELECT name FROM retired"),
+        participations: Dictionary(
+          uniqueKeysWithValues: try Row.fetchAll(db, sql: "SELECT name, count(*) FROM participant GROUP BY name")
+            .map { ($0[0], $0[1]) }
+        ),
+        attemptWasGiven: try Row.fetchOne(
+          db,
+          sql: "SELECT 1 FROM participant WHERE round = ? AND attempt = ?",
+          arguments: [next, attempt]
+        ) != nil
       )
     }
     try requireFile(files.state(afterRound: recovered.lastCommittedRound))
@@ -224,6 +254,7 @@ extension RunStore {
     return switch row["outcome"] as String? {
     case "completed": .completed
     case "failed": .failed(reason: row["reason"])
+    case "budget-spent": .budgetSpent(reason: row["reason"])
     default: nil
     }
   }

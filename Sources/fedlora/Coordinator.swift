@@ -77,6 +77,8 @@ struct Coordinator: AsyncParsableCommand {
     switch result.outcome {
     case .completed: break
     case .failed(let reason): throw CommandFailure(status: .runFailed, description: "the run failed: \(reason)")
+    // The state after the last committed round stands.
+    case .budgetSpent(let reason): Output.note("the run ended early: \(reason)")
     case .stopped(let reason): throw CommandFailure(status: .runFailed, description: "the run was stopped: \(reason)")
     }
     let terms = try RunTerms(definition.manifest)

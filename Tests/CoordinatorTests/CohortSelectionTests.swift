@@ -57,4 +57,41 @@ struct CohortSelectionTests {
       pairs.values.allSatisfy { abs(Double($0) - 20_000 * share) < 5 * (20_000 * share * (1 - share)).squareRoot() }
     )
   }
+
+  @Test("balanced: takes those who were asked least, at random among equals, and as the plain draw where all are equal")
+  func balanced() {
+    func draw(_ count: Int, _ participations: [String: Int], round: Int = 1) -> [String] {
+      CohortSelection.select(
+        count,
+        from: names,
+        seed: 42,
+        round: round,
+        attempt: 1,
+        rule: .balanced,
+        participations: participations
+      )
+    }
+    for round in 1...4 {
+      let plain = CohortSelection.select(3, from: names, seed: 42, round: round, attempt: 1)
+      #expect(draw(3, [:], round: round) == plain)
+      #expect(draw(3, Dictionary(uniqueKeysWithValues: names.map { ($0, 5) }), round: round) == plain)
+    }
+    // Two have been asked once less: they are in for certain, the third place is drawn among the other eight.
+    var participations = Dictionary(uniqueKeysWithValues: names.map { ($0, 2) })
+    participations["client-3"] = 1
+    participations["client-7"] = nil
+    var thirds: [String: Int] = [:]
+    for round in 1...8000 {
+      let chosen = draw(3, participations, round: round)
+      #expect(chosen.contains("client-3") && chosen.contains("client-7") && chosen == chosen.sorted())
+      for name in chosen where name != "client-3" && name != "client-7" { thirds[name, default: 0] += 1 }
+    }
+    // Five standard deviations around 1/8.
+    #expect(thirds.count == 8)
+    #expect(
+      thirds.values.allSatisfy { abs(Double($0) - 1000) < 5 * (8000.0 * 0.125 * 0.875).squareRoot() },
+      "\(thirds)"
+    )
+    #expect(draw(10, participations) == names && draw(0, participations).isEmpty)
+  }
 }

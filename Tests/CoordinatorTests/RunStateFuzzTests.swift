@@ -25,18 +25,30 @@ private struct World {
   var violations: [String] = []
   var codes: Set<String> = []
   var roster: Set<String> = []
+  var retired: Set<String> = []
+  /// In how many rounds each client was asked, counted here.
+  var asked: [String: Int] = [:]
+  var draws: [Int: Set<String>] = [:]
 
   init(seed: UInt64) throws {
     generator = SeededGenerator(seed: seed)
     let count = Int.random(in: 1...7, using: &generator)
     let perRound = Int.random(in: 1...count, using: &generator)
     let quorum = Int.random(in: 1...perRound, using: &generator)
+    let minClients = Int.random(in: quorum...count, using: &generator)
+    let draw: CohortDraw =
+      switch seed % 4 {
+      case 0: .seeded(.balanced)
+      case 1: .secret(population: Int.random(in: minClients...count, using: &generator), needsAll: seed % 8 == 1)
+      default: .seeded(.random)
+      }
     let policy = try RoundPolicy(
       rounds: Int.random(in: 1...6, using: &generator),
-      minClients: Int.random(in: quorum...count, using: &generator),
+      minClients: minClients,
       clientsPerRound: perRound,
       quorum: quorum,
-      deadline: .seconds(60)
+      deadline: .seconds(60),
+      draw: draw
     )
     state = RunState(policy: policy, seed: seed)
     clients = Dictionary(uniqueKeysWithValues: (0..<count).map { ("c\($0)", Client()) })
@@ -52,16 +64,30 @@ private struct World {
 
   private mutating func handle(_ effect: RunEffect) {
     switch effect {
+    case .drawCohort(let round, let names):
+      if draws[round] != nil { violations.append("round \(round) drawn twice") }
+      if case .secret(let population, let needsAll) = state.policy.draw {
+        if names.count > population || (needsAll && names.count < population) { violations.append("drawn of \(names)") }
+      }
+      if names != names.sorted() || !Set(names).isSuperset(of: draws[round - 1] ?? []) {
+        violations.append("the population shrank to \(names)")
+      }
+      draws[round] = Set(names.filter { _ in Bool.random(using: &generator) })
+      apply(.cohortDrawn(round: round, cohort: draws[round].map(Array.init) ?? []))
+    case .retire(let name, _):
+      if !retired.insert(name).inserted { violations.append("\(name) retired twice") }
     case .openAttempt(let round, let attempt, let cohort):
       if commits[round] != nil { violations.append("round \(round) opened after its commit") }
       if attempt > state.policy.maxAttempts { violations.append("attempt \(attempt)") }
-      if cohort.count > state.policy.clientsPerRound { violations.append("cohort of \(cohort.count)") }
+      checkDraw(cohort, round)
+      for name in cohort where assigned[round]?.contains(name) != true { asked[name, default: 0] += 1 }
       assigned[round, default: []].formUnion(cohort)
     case .sendRound(let names, let round, _, let deadline):
       if deadline < now { violations.append("a deadline in the past") }
       for name in names {
         if clients[name]?.isConnected != true { violations.append("sent a round to \(name), which is away") }
         if assigned[round]?.contains(name) != true { violations.append("sent before it was durable") }
+        if retired.contains(name) { violations.append("\(name) was asked after it had retired") }
         clients[name]?.task = round
       }
     case .armTimer(let round, let attempt, let time): timers.append((round, attempt, time))
@@ -78,7 +104,9 @@ private struct World {
     case .commit(let round, let contributions, _):
       if commits[round] != nil { violations.append("round \(round) committed twice") }
       if round != commits.count + 1 { violations.append("round \(round) committed out of turn") }
-      if contributions.count < state.policy.quorum { violations.append("below the quorum") }
+      if contributions.count < state.policy.quorum, !state.policy.draw.isSecret {
+        violations.append("below the quorum")
+      }
       let names = contributions.map(\.name)
       if names != names.sorted() || Set(names).count != names.count { violations.append("names \(names)") }
       if !Set(names).isSubset(of: assigned[round] ?? []) { violations.append("a stranger counts") }
@@ -95,6 +123,21 @@ private struct World {
       if commits[round]?.count != updates { violations.append("announced another round") }
     case .finish(let outcome): self.outcome = outcome
     }
+  }
+
+  private mutating func checkDraw(_ cohort: [String], _ round: Int) {
+    guard case .seeded(let rule) = state.policy.draw else {
+      if draws[round] != Set(cohort) || assigned[round] != nil { violations.append("opened with \(cohort)") }
+      return
+    }
+    if cohort.count > state.policy.clientsPerRound { violations.append("cohort of \(cohort.count)") }
+    if cohort.contains(where: retired.contains) { violations.append("retired clients in \(cohort)") }
+    // Nobody who could have been asked for the first time in this round took part less often than one who was.
+    guard rule == .balanced, assigned[round] == nil, let most = cohort.map({ asked[$0] ?? 0 }).max() else { return }
+    let passedOver = clients.keys.filter { name in
+      clients[name]?.isConnected == true && state.ready[name] != nil && !cohort.contains(name)
+    }
+    if passedOver.contains(where: { (asked[$0] ?? 0) < most }) { violations.append("unbalanced: \(cohort)") }
   }
 
   mutating func connect(_ name: String) {
@@ -141,7 +184,8 @@ private struct World {
     case 13:
       if let task = client.task, client.isConnected {
         clients[name]?.task = nil
-        apply(.declined(name: name, round: task, code: "policy", reason: "no"))
+        let code = ["policy", "policy", "policy", ReasonCode.budgetSpent][Int.random(in: 0..<4, using: &generator)]
+        apply(.declined(name: name, round: task, code: code, reason: "no"))
       }
     case 14:
       if let task = client.task, client.isConnected {
@@ -198,12 +242,14 @@ struct RunStateFuzzTests {
         steps += 1
       }
       #expect(world.violations.isEmpty, "seed \(seed): \(world.violations)")
+      #expect(world.state.participations == world.asked && world.state.retired == world.retired, "seed \(seed)")
       switch world.outcome {
       case .completed?:
         outcomes["completed", default: 0] += 1
         #expect(world.commits.count == world.state.policy.rounds, "seed \(seed)")
       case .failed?: outcomes["failed", default: 0] += 1
-      case .stopped?, nil: Issue.record("seed \(seed): no end after \(steps) good steps in phase \(world.state.phase)")
+      case .stopped?, .budgetSpent?, nil:
+        Issue.record("seed \(seed): no end after \(steps) good steps in phase \(world.state.phase)")
       }
       // After the end everybody who still holds an update gets an answer.
       for name in world.clients.keys.sorted() {
@@ -230,7 +276,13 @@ struct RunStateFuzzTests {
         #expect(world.state.current.attempt <= 1, "seed \(seed)")
       }
       #expect(world.outcome == .completed && world.violations.isEmpty, "seed \(seed): \(world.violations)")
+      // Secret cohorts may be empty, and clients beyond the population are turned away.
+      if world.state.policy.draw.isSecret { continue }
       #expect(world.codes == [ReasonCode.accepted], "seed \(seed)")
+      if world.state.policy.draw == .seeded(.balanced) {
+        let counts = world.clients.keys.map { world.asked[$0] ?? 0 }
+        #expect((counts.max() ?? 0) - (counts.min() ?? 0) <= 1, "seed \(seed): \(counts)")
+      }
     }
   }
 }

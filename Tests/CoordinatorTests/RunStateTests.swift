@@ -255,3 +255,182 @@ struct RunStateTests {
     #expect(throws: RoundPolicyError.deadlineNotPositive) { try policy(1, 1, 1, 1, .zero) }
   }
 }
+
+@Suite("Clients that have spent their own budget")
+struct RetirementTests {
+  private func decline(_ name: String, _ round: Int, _ code: String) -> RunEvent {
+    .declined(name: name, round: round, code: code, reason: "spent")
+  }
+
+  @Test(
+    "are not asked again in the run, also when they come back",
+    arguments: ["budget-spent", "participations-spent"]
+  )
+  func notAgain(code: String) throws {
+    var state = try makeState(rounds: 3)
+    _ = state.ready("a", "b", "c")
+    let effects = state.apply(decline("c", 1, code), now: at(1))
+    #expect(
+      effects == [
+        .retire(name: "c", code: code), .roster(name: "c", isReady: false),
+        .record(name: "c", round: 1, code: ReasonCode.declined, reason: "\(code): spent"),
+      ]
+    )
+    _ = state.update("a", 1)
+    #expect(state.update("b", 1).committed?.count == 2)
+    #expect(state.apply(.roundCommitted(round: 1), now: at(2)).asked == ["a", "b"])
+    _ = state.apply(.clientLost(name: "c"), now: at(3))
+    #expect(state.ready("c").isEmpty && state.ready["c"] == nil)
+    _ = state.update("a", 2)
+    _ = state.update("b", 2)
+    #expect(state.apply(.roundCommitted(round: 2), now: at(4)).asked == ["a", "b"])
+    // Another reason to decline is for one round only.
+    var other = try makeState(rounds: 3)
+    _ = other.ready("a", "b", "c")
+    _ = other.apply(decline("c", 1, "no-time"), now: at(1))
+    _ = other.update("a", 1)
+    _ = other.update("b", 1)
+    #expect(other.apply(.roundCommitted(round: 1), now: at(2)).asked == ["a", "b", "c"])
+  }
+
+  @Test("end the run at once when the others cannot make a quorum, but not a round that has its updates")
+  func tooFew() throws {
+    var state = try makeState(rounds: 3)
+    _ = state.ready("a", "b", "c")
+    #expect(state.apply(decline("c", 1, "budget-spent"), now: at(1)).outcome == nil)
+    // Lost clients may come back, so they are still counted.
+    #expect(state.apply(.clientLost(name: "b"), now: at(1)).outcome == nil)
+    guard case .failed(let reason)? = state.apply(decline("a", 1, "participations-spent"), now: at(2)).outcome else {
+      Issue.record("the run goes on")
+      return
+    }
+    #expect(
+      reason == "round 1 needs 2 updates, but 1 of 3 clients are left; the others have spent their privacy budget or "
+        + "their participations"
+    )
+
+    var complete = try makeState(rounds: 3)
+    _ = complete.ready("a", "b", "c")
+    _ = complete.update("a", 1)
+    _ = complete.update("b", 1)
+    _ = complete.apply(decline("a", 2, "budget-spent"), now: at(1))
+    #expect(complete.apply(decline("c", 1, "budget-spent"), now: at(1)).committed?.map(\.name) == ["a", "b"])
+    let next = complete.apply(.roundCommitted(round: 1), now: at(2))
+    #expect(next.first == .announceCommit(round: 1, to: ["a", "b", "c"], updates: 2))
+    guard case .failed? = next.outcome else {
+      Issue.record("the run goes on")
+      return
+    }
+    // Before the run has begun others may still join.
+    var early = try makeState()
+    _ = early.ready("a", "b")
+    #expect(early.apply(decline("a", 0, "budget-spent"), now: at(1)).outcome == nil)
+    #expect(early.ready("c").isEmpty)
+    #expect(early.ready("d").asked == ["b", "c", "d"])
+  }
+}
+
+@Suite("Cohorts that the driver draws")
+struct SecretCohortTests {
+  private func makeState(population: Int = 3, needsAll: Bool = false, rounds: Int = 2) throws -> RunState {
+    RunState(
+      policy: try RoundPolicy(
+        rounds: rounds,
+        minClients: 2,
+        clientsPerRound: 2,
+        quorum: 1,
+        deadline: .seconds(60),
+        draw: .secret(population: population, needsAll: needsAll)
+      ),
+      seed: 1
+    )
+  }
+
+  @Test("are drawn among present and absent clients, once, and closed with however few updates")
+  func life() throws {
+    var state = try makeState()
+    #expect(state.ready("b").isEmpty)
+    #expect(state.ready("a") == [.drawCohort(round: 1, from: ["a", "b"])])
+    #expect(state.ready("c").isEmpty && state.phase == .drawing)
+    _ = state.apply(.clientLost(name: "c"), now: at(0))
+    let opened = state.apply(.cohortDrawn(round: 1, cohort: ["c", "a"]), now: at(0))
+    #expect(
+      opened == [
+        .openAttempt(round: 1, attempt: 1, cohort: ["a", "c"]), .armTimer(round: 1, attempt: 1, at: at(60)),
+        .sendRound(to: ["a"], round: 1, attempt: 1, deadline: at(60)),
+      ]
+    )
+    // A second draw changes nothing.
+    #expect(state.apply(.cohortDrawn(round: 1, cohort: ["b"]), now: at(0)).isEmpty)
+    // Who comes back while the round is open is sent it; a stranger to the cohort and to the population is not.
+    #expect(state.ready("c").asked == ["c"])
+    #expect(
+      state.ready("d") == [
+        .record(
+          name: "d",
+          round: 1,
+          code: ReasonCode.populationFull,
+          reason: "the run draws from 3 clients, and so many joined before"
+        )
+      ]
+    )
+    #expect(state.update("b", 1).acks == [.late])
+    _ = state.update("a", 1)
+    let end = state.apply(.deadlinePassed(round: 1, attempt: 1), now: at(60))
+    #expect(end.committed?.map(\.name) == ["a"])
+    #expect(
+      state.apply(.roundCommitted(round: 1), now: at(61)) == [
+        .announceCommit(round: 1, to: ["a", "c"], updates: 1), .drawCohort(round: 2, from: ["a", "b", "c"]),
+      ]
+    )
+    // Nobody drawn: the round is committed all the same.
+    let empty = state.apply(.cohortDrawn(round: 2, cohort: []), now: at(62))
+    #expect(empty.committed == [] && empty.first == .openAttempt(round: 2, attempt: 1, cohort: []))
+    #expect(state.apply(.roundCommitted(round: 2), now: at(63)).outcome == .completed)
+    #expect(state.participations == ["a": 1, "c": 1])
+  }
+
+  @Test("wait for the whole population where the draw needs it, and for a quorum that is present")
+  func waits() throws {
+    var state = try makeState(needsAll: true)
+    #expect(state.ready("a", "b").isEmpty)
+    #expect(state.ready("c") == [.drawCohort(round: 1, from: ["a", "b", "c"])])
+    for name in ["a", "b", "c"] { _ = state.apply(.clientLost(name: name), now: at(1)) }
+    // All absent: the round is over at once, but the next is not drawn before somebody is here.
+    #expect(state.apply(.cohortDrawn(round: 1, cohort: ["a", "b"]), now: at(1)).committed == [])
+    #expect(state.apply(.roundCommitted(round: 1), now: at(2)).count == 1)
+    #expect(state.phase == .waiting)
+    #expect(state.ready("b") == [.drawCohort(round: 2, from: ["a", "b", "c"])])
+    #expect(state.apply(.budgetSpent(reason: "enough"), now: at(3)).outcome == .budgetSpent(reason: "enough"))
+    #expect(state.committedRounds == 1)
+  }
+
+  @Test("are not drawn again after a restart once they are durable")
+  func recovery() throws {
+    func recovered(attempt: Int, _ members: [String: RunState.MemberStatus]) throws -> RunState {
+      RunState(
+        policy: try makeState().policy,
+        seed: 1,
+        recovered: RecoveredRun(
+          lastCommittedRound: 1,
+          lastContributions: [],
+          attempt: attempt,
+          members: members,
+          outcome: nil,
+          roster: ["a"],
+          known: ["a", "b", "c"]
+        )
+      )
+    }
+    var open = try recovered(attempt: 1, ["b": .training])
+    #expect(open.resume(now: at(0)).contains(.armTimer(round: 2, attempt: 1, at: at(60))))
+    #expect(open.ready("a").isEmpty)
+    #expect(open.ready("b").asked == ["b"])
+    #expect(open.update("b", 2).committed?.map(\.name) == ["b"])
+    var empty = try recovered(attempt: 1, [:])
+    #expect(empty.resume(now: at(0)).committed == [])
+    var undrawn = try recovered(attempt: 0, [:])
+    #expect(undrawn.resume(now: at(0)) == [.armTimer(round: 0, attempt: 0, at: at(60))])
+    #expect(undrawn.ready("a") == [.drawCohort(round: 2, from: ["a", "b", "c"])])
+  }
+}

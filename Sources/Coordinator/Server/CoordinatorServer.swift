@@ -119,7 +119,7 @@ public final class CoordinatorServer: Sendable {
     await withTaskGroup(of: Void.self) { group in
       group.addTask { await self.server.run { await self.serve($0) } }
       let outcome = await driver.waitForOutcome()
-      if outcome == .completed {
+      if outcome.sendsState {
         await CoordinatorServer.atMost(CoordinatorServer.farewell) { await self.driver.waitForFarewells() }
         await driver.giveUpFarewells()
       }

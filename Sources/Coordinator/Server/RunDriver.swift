@@ -232,6 +232,8 @@ actor RunDriver {
       let delay = at.sinceOrigin - now.sinceOrigin
       timerContinuation.yield(Timer(round: round, attempt: attempt, delay: max(.zero, delay)))
     case .ack(let name, let round, let status, let reason): acknowledge(name, round: round, status, reason)
+    case .drawCohort: throw CoordinatorError.badManifest("no private draw of clients is configured")
+    case .retire(let name, let code): try store.retire(name: name, code: code)
     case .roster(let name, let isReady): try store.setRoster(name: name, isReady: isReady)
     case .record(let name, let round, let code, let reason):
       try store.record(name: name, round: round, code: code, reason: reason)
@@ -318,8 +320,12 @@ actor RunDriver {
     var goodbye = WireGoodbye()
     goodbye.runID = run.manifest.runID
     switch outcome {
-    case .completed:
+    case .completed, .budgetSpent:
       goodbye.outcome = .completed
+      if case .budgetSpent(let reason) = outcome {
+        goodbye.outcome = .stopped
+        goodbye.reason = reason
+      }
       if let payload = try? payload(of: state.committedRounds + 1) {
         link.send(.stream(WireEnvelope(.goodbye(goodbye)), payload))
       }

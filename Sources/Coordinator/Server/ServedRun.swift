@@ -29,12 +29,16 @@ struct ServedRun: Sendable {
         "the deadline is \(cohort.deadlineSeconds) seconds, expected a positive number up to a year"
       )
     }
+    guard let rule = cohort.selection.isEmpty ? .random : SelectionRule(rawValue: cohort.selection) else {
+      throw CoordinatorError.badManifest("cohort selection '\(cohort.selection)' is not known")
+    }
     policy = try RoundPolicy(
       rounds: Int(manifest.rounds),
       minClients: Int(cohort.minClients),
       clientsPerRound: Int(cohort.clientsPerRound),
       quorum: Int(cohort.quorum),
-      deadline: .seconds(cohort.deadlineSeconds)
+      deadline: .seconds(cohort.deadlineSeconds),
+      draw: .seeded(rule)
     )
     guard let name = StrategyName(rawValue: manifest.strategy.name) else {
       throw CoordinatorError.badManifest("strategy '\(manifest.strategy.name)' is not known")
