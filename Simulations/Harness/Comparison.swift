@@ -172,7 +172,6 @@ struct CellPlayer {
   private func terms(of cell: Comparison.Cell) throws -> (ScenarioConfiguration, ScenarioConfiguration.Method) {
     var own = scenario
     own.seed = cell.seed
-    if cell.isTuning, own.compare.tuningRounds > 0 { own.rounds = own.compare.tuningRounds }
     guard var method = own.method(cell.method) else {
       throw ConfigurationError(source: scenario.name, key: "strategies", reason: "has no method '\(cell.method)'")
     }
@@ -184,6 +183,14 @@ struct CellPlayer {
       } else if method.privacy.level == .none {
         method.privacy.level = .record
       }
+    }
+    if cell.isTuning, own.compare.tuningRounds > 0 {
+      // A shorter run would be calibrated to less noise; a rate is to be chosen under that of the runs it is for.
+      if let noise = try own.calibratedNoise(of: method) {
+        method.privacy.noiseMultiplier = noise
+        method.privacy.epsilon = 0
+      }
+      own.rounds = min(own.rounds, own.compare.tuningRounds)
     }
     method.training.learningRate *= cell.factor
     method.training.headLearningRate *= cell.factor

@@ -227,6 +227,19 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
     public var privacy: PrivacySection
   }
 
+  /// The noise multiplier of a method over all rounds of this scenario; nil without privacy.
+  /// - Throws: `ConfigurationError`, or `PrivacyParameterError` where no noise reaches the target.
+  public func calibratedNoise(of method: Method) throws -> Double? {
+    try PrivacyTermsBuilder(
+      section: method.privacy,
+      rounds: rounds,
+      localSteps: method.training.localSteps,
+      batchSize: method.training.batchSize,
+      cohort: cohort,
+      weighting: method.strategy.weighting
+    ).terms()?.noiseMultiplier
+  }
+
   /// The method of this name; nil where the name is neither a strategy's nor that of an override with a strategy.
   public func method(_ name: String) -> Method? {
     let own = overrides[name]

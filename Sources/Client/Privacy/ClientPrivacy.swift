@@ -24,7 +24,7 @@ public struct ClientPrivacy: Sendable {
   /// Charges a round's steps and makes the charge durable; called before the first of them is taken, so that a process that
   /// dies in a round has spent more than it released, never less.
   /// - Throws: `ManifestRefusal` where the round would pass the run's number of participations or the budget;
-  ///   `PrivacyLedgerError` where the charge cannot be made durable.
+  ///   `LedgerError` where the charge cannot be made durable.
   func charge(
     _ assignment: RoundAssignment,
     terms: RecordPrivacy,
@@ -49,12 +49,12 @@ public struct ClientPrivacy: Sendable {
     try ledger.charge(
       LedgerCharge(
         runID: assignment.manifest.runID,
-        clientName: assignment.clientName,
+        client: assignment.clientName,
         round: assignment.round,
         phase: phase,
         clippingNorm: terms.clippingNorm,
         strategy: assignment.manifest.strategy.name,
-        isSeeded: terms.isSeeded
+        seeded: terms.isSeeded
       )
     )
   }

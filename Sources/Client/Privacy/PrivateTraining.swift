@@ -86,7 +86,10 @@ struct PrivateTraining: Sendable {
     var stream = randomness.stream("sampling", step: step)
     switch terms.sampling {
     case .poisson(let rate): return try PoissonSampler(rate: rate).draw(count: count, from: &stream)
-    case .fixedSize(let rate): return try FixedSizeSampler(rate: rate).draw(count: count, from: &stream)
+    case .fixedSize(let rate):
+      // Under replace-one the number of records is public; rounding down keeps the share at most the rate.
+      let size = Int(rate * Double(count))
+      return size == 0 ? [] : try FixedSizeSampler(size: size, count: count).draw(from: &stream)
     }
   }
 }

@@ -184,7 +184,7 @@ public struct EngineTrainer: LocalTrainer {
   }
 
   private func ledger(_ terms: RecordPrivacy) async throws -> PrivacyLedger {
-    do { return try await data.ledger(privacy, relation: terms.relation) } catch let error as PrivacyLedgerError {
+    do { return try await data.ledger(privacy, relation: terms.relation) } catch let error as LedgerError {
       throw ManifestRefusal(code: "ledger", reason: error.description)
     }
   }
