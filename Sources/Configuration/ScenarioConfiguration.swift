@@ -1,5 +1,6 @@
 import FedLoRAEngine
 import FedLoRAFederation
+import FedLoRAProtocol
 import Foundation
 
 /// What `fedlora simulate [SCENARIO]` runs: several strategies on the same clients, data and seeds.
