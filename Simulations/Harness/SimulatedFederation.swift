@@ -180,7 +180,7 @@ struct SimulatedFederation: Sendable {
       let privacy = ClientPrivacy(policy: .simulated(manifest), ledgerFolder: ledgers(of: client))
       let url = privacy.ledgerURL(fingerprint: client.fingerprint)
       guard FileManager.default.fileExists(atPath: url.path) else { continue }
-      largest = max(largest, try PrivacyLedger.read(url).spent(delta: manifest.privacy.delta).epsilon)
+      largest = max(largest, try LedgerContents(readingFrom: url).spent(delta: manifest.privacy.delta).epsilon)
     }
     return largest
   }

@@ -32,7 +32,7 @@ public struct ClientPrivacy: Sendable {
     to ledger: PrivacyLedger
   ) throws {
     let phase = try terms.phase(steps: localSteps)
-    let before = ledger.participations(inRun: assignment.manifest.runID)
+    let before = ledger.rounds(ofRun: assignment.manifest.runID).participations
     guard before < terms.participations else {
       throw ManifestRefusal(
         code: "participations-spent",

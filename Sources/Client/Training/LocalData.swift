@@ -1,5 +1,6 @@
 import FedLoRADP
 import FedLoRAEngine
+import Foundation
 
 /// A client's training data as a run needs it.
 public struct ClientRecords: Sendable {
@@ -49,12 +50,19 @@ public actor LocalData {
   func ledger(_ privacy: ClientPrivacy, relation: NeighbouringRelation) async throws -> PrivacyLedger {
     let fingerprint = try await records().fingerprint
     if let openLedger {
-      try openLedger.require(relation: relation)
+      guard openLedger.contents.relation == relation else {
+        throw LedgerError.otherRelation(
+          path: openLedger.url.path,
+          found: openLedger.contents.relation,
+          expected: relation
+        )
+      }
       return openLedger
     }
+    try FileManager.default.createDirectory(at: privacy.ledgerFolder, withIntermediateDirectories: true)
     let ledger = try PrivacyLedger(
-      url: privacy.ledgerURL(fingerprint: fingerprint),
-      fingerprint: fingerprint,
+      at: privacy.ledgerURL(fingerprint: fingerprint),
+      dataset: fingerprint,
       relation: relation
     )
     openLedger = ledger
