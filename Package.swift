@@ -269,7 +269,7 @@ let package = Package(
       name: "FedLoRASimulationTests",
       dependencies: [
         "FedLoRASimulation", "FedLoRAConfiguration", "FedLoRACoordinator", "FedLoRAEngine", "FedLoRAFederation",
-        "FedLoRACheckpoint", "FedLoRATestSupport",
+        "FedLoRACheckpoint", "FedLoRADP", "FedLoRATestSupport",
       ],
       path: "Tests/SimulationTests",
       swiftSettings: strict

@@ -189,12 +189,12 @@ extension ScenarioConfiguration {
     try cohort.validate(ranges)
     try privacy.validate(ranges)
     try compare.validate(ranges)
-    for name in strategies {
+    for (index, name) in strategies.enumerated() {
       guard let own = method(name) else {
         throw ConfigurationError(
           source: source,
-          key: "strategies",
-          reason: "has '\(name)', which is no strategy and no override with one; known are \(known)"
+          key: "strategies.\(index)",
+          reason: "is '\(name)', which is no strategy and no override with one; known are \(known)"
         )
       }
       do {
