@@ -57,6 +57,7 @@ let package = Package(
       name: "FedLoRADP",
       dependencies: [.product(name: "Crypto", package: "swift-crypto")],
       path: "Sources/DP",
+      exclude: ["Noise/make_table.py"],
       swiftSettings: strict
     ),
     .target(
@@ -89,7 +90,7 @@ let package = Package(
     .target(
       name: "FedLoRACoordinator",
       dependencies: [
-        "FedLoRAProtocol", "FedLoRAFederation", "FedLoRACheckpoint",
+        "FedLoRAProtocol", "FedLoRAFederation", "FedLoRACheckpoint", "FedLoRADP",
         .product(name: "Crypto", package: "swift-crypto"),
         .product(name: "SwiftProtobuf", package: "swift-protobuf"),
         .product(name: "GRDB", package: "GRDB.swift"),
@@ -155,6 +156,18 @@ let package = Package(
       path: "Benchmarks/PrivateStep",
       swiftSettings: strict
     ),
+    .executableTarget(
+      name: "noise-benchmark",
+      dependencies: ["FedLoRADP"],
+      path: "Benchmarks/Noise",
+      swiftSettings: strict
+    ),
+    .executableTarget(
+      name: "accountant-benchmark",
+      dependencies: ["FedLoRADP"],
+      path: "Benchmarks/Accountant",
+      swiftSettings: strict
+    ),
     .testTarget(
       name: "FedLoRAKernelTests",
       dependencies: ["CKernels"],
@@ -199,7 +212,13 @@ let package = Package(
       path: "Tests/FederationTests",
       swiftSettings: strict
     ),
-    .testTarget(name: "FedLoRADPTests", dependencies: ["FedLoRADP"], path: "Tests/DPTests", swiftSettings: strict),
+    .testTarget(
+      name: "FedLoRADPTests",
+      dependencies: ["FedLoRADP"],
+      path: "Tests/DPTests",
+      exclude: ["Fixtures"],
+      swiftSettings: strict
+    ),
     .testTarget(
       name: "FedLoRAProtocolTests",
       dependencies: [
@@ -218,7 +237,7 @@ let package = Package(
     .testTarget(
       name: "FedLoRACoordinatorTests",
       dependencies: [
-        "FedLoRACoordinator", "FedLoRAFederation", "FedLoRACheckpoint",
+        "FedLoRACoordinator", "FedLoRAFederation", "FedLoRACheckpoint", "FedLoRADP",
         .product(name: "GRDB", package: "GRDB.swift"),
       ],
       path: "Tests/CoordinatorTests",

@@ -3,6 +3,7 @@ import FedLoRACheckpoint
 import FedLoRAClient
 import FedLoRAConfiguration
 import FedLoRACoordinator
+import FedLoRADP
 import FedLoRAEngine
 import FedLoRAFederation
 import FedLoRAProtocol
@@ -32,7 +33,8 @@ enum ExitStatus: Int32 {
     case SimulationError.federationFailed: self = .runFailed
     case is ConfigurationError, is ModelError, is SafetensorsError, is PEFTError, is TokenizerError, is DatasetError,
       is PartitionError, is StrategyError, is SimulationError, is IdentityError, is RoundPolicyError,
-      is CoordinatorError, is RunStoreError, is ManifestRefusal, ClientError.corruptState:
+      is CoordinatorError, is RunStoreError, is ManifestRefusal, is LedgerError, is PrivacyParameterError,
+      is PrivacyAccountingError, ClientError.corruptState:
       self = .badData
     case ClientError.unreachable, ClientError.replaced: self = .unavailable
     case is TransportError: self = .unavailable

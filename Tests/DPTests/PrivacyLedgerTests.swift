@@ -154,11 +154,51 @@ struct PrivacyLedgerTests {
     #expect(throws: PrivacyParameterError.self) { try ledger.charge(charge) }
     charge = try makeCharge(round: 0)
     charge.phase.sampling = .fixedSize(rate: 0.1)
-    #expect(throws: PrivacyParameterError.self) { try ledger.charge(charge) }
+    #expect(throws: PrivacyAccountingError.fixedSizeNeedsReplaceOne(.addOrRemoveOne)) { try ledger.charge(charge) }
     #expect(try Data(contentsOf: folder.file) == before)
     // A refusal is no failure: the ledger goes on.
     try ledger.charge(try makeCharge(round: 0))
   }
+
+  @Test("A report adds up runs, attempts and settings, and its total is the ledger's")
+  func report() throws {
+    let folder = try LedgerFolder()
+    let ledger = try folder.open()
+    let empty = try PrivacyReport(ledger.contents, delta: 1e-5)
+    #expect(empty.runs.isEmpty && empty.epsilon.value == 0)
+    for round in [0, 1, 1] { try ledger.charge(try makeCharge(run: "a", round: round)) }
+    try ledger.charge(try makeCharge(run: "b", round: 0, sigma: 0.9, seeded: true))
+    try ledger.charge(try makeCharge(run: "a", round: 2, rate: 0.02))
+    let report = try PrivacyReport(ledger.contents, delta: 1e-5, budget: 3)
+    #expect(report.runs.map(\.id) == ["a", "b"])
+    #expect(report.runs.map(\.rounds) == [3, 1])
+    #expect(report.runs.map(\.participations) == [4, 1])
+    #expect(report.runs.map(\.steps) == [40, 10])
+    #expect(report.runs[0].settings.map(\.steps) == [30, 10])
+    #expect(report.runs.map(\.isSeeded) == [false, true])
+    #expect(report.runs[0].epsilonSoFar == report.runs[0].epsilon)
+    // The same phases in another order: equal but for the last digits.
+    let total = try ledger.spent(delta: 1e-5).epsilon
+    #expect(report.epsilon.value == total)
+    #expect(abs(report.runs[1].epsilonSoFar.value / total - 1) < 1e-9)
+    #expect(total > report.runs[0].epsilon.value)
+    #expect(throws: PrivacyParameterError.self) { try PrivacyReport(ledger.contents, delta: 1) }
+    #expect(throws: PrivacyParameterError.self) { try PrivacyReport(ledger.contents, delta: 1e-5, budget: 0) }
+    // Without noise ε is infinite, which JSON can say too.
+    try ledger.charge(try makeCharge(run: "c", round: 0, sigma: 0))
+    let json = try JSONEncoder().encode(try PrivacyReport(ledger.contents, delta: 1e-5))
+    #expect(String(decoding: json, as: UTF8.self).contains(#""epsilon":"infinity""#))
+  }
+
+  @Test(
+    "A reported ε has four digits and is never below the value",
+    arguments: [
+      (0, "0"), (.infinity, "infinite"), (1.00001, "1.001"), (5.98603, "5.987"), (123.4, "123.4"),
+      (0.065123, "0.06513"),
+    ]
+      as [(Double, String)]
+  )
+  func rounding(value: Double, text: String) { #expect(ReportedEpsilon(value).description == text) }
 
   // MARK: Sharing
 

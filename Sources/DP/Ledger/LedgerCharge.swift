@@ -38,18 +38,15 @@ public struct LedgerCharge: Codable, Sendable, Equatable {
     self.note = note
   }
 
-  /// - Throws: `PrivacyParameterError` for what no step can have, or what the relation does not allow.
+  /// - Throws: `PrivacyParameterError` for what no step can have, `PrivacyAccountingError` for sampling that the relation does not
+  ///   allow.
   func check(relation: NeighbouringRelation) throws {
     _ = try PrivatePhase(sampling: phase.sampling, noiseMultiplier: phase.noiseMultiplier, steps: phase.steps)
     guard clippingNorm > 0, clippingNorm.isFinite else {
       throw PrivacyParameterError.outOfRange("the clipping norm", clippingNorm, "above 0 and finite")
     }
-    if case .fixedSize(let rate) = phase.sampling, relation != .replaceOne {
-      throw PrivacyParameterError.outOfRange(
-        "the rate of fixed-size sampling",
-        rate,
-        "in a ledger whose neighbours replace one; this one's \(relation.rawValue)"
-      )
+    if case .fixedSize = phase.sampling, relation != .replaceOne {
+      throw PrivacyAccountingError.fixedSizeNeedsReplaceOne(relation)
     }
   }
 }

@@ -101,7 +101,7 @@ public final class PrivacyLedger: Sendable {
   // MARK: Spending
 
   /// Pays for private steps. When it returns, the charge is on the disk; only then may their noise be drawn.
-  /// - Throws: `PrivacyParameterError` for steps that no ledger of this relation can have; `LedgerError` when the charge could
+  /// - Throws: `PrivacyParameterError` or `PrivacyAccountingError` for steps that a ledger of this relation cannot have; `LedgerError` when the charge could
   ///   not be made durable, after which the steps must not run and this ledger refuses all else until opened again.
   public func charge(_ charge: LedgerCharge) throws {
     try charge.check(relation: contents.relation)

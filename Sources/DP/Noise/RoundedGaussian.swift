@@ -35,7 +35,7 @@ package enum RoundedGaussian {
     case asNeeded, always64, always128
   }
 
-  /// Adds a draw for exponent m to each of `count` sums. 4 ns a draw and 8.3 bytes of key stream.
+  /// Adds a draw for exponent m to each of `count` sums. About 6 ns a draw and 8.3 bytes of key stream.
   package static func add(
     to sums: UnsafeMutablePointer<Int64>,
     count: Int,

@@ -6,7 +6,7 @@ import FedLoRAConfiguration
 struct Privacy: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Plan what a private run costs, and read what was spent.",
-    subcommands: [PrivacyPlan.self, PrivacyReport.self, PrivacyPolicy.self]
+    subcommands: [PrivacyPlan.self, Report.self, PrivacyPolicy.self]
   )
 }
 
