@@ -26,5 +26,16 @@ enum NormalTail {
   static func density(_ x: Double) -> Double { exp(logDensity(x)) }
   /// ln Q(x), also where Q(x) is below the least `Double`.
   static func logUpper(_ x: Double) -> Double { x < 2 ? log(upper(x)) : logDensity(x) + log(millsRatio(x).ratio) }
+  /// The x with Φ(x) = `probability`, by bisection; ±∞ at 1 and 0.
+  static func quantile(_ probability: Double) -> Double {
+    if probability <= 0 { return -.infinity }
+    if probability >= 1 { return .infinity }
+    var (low, high) = (-40.0, 40.0)
+    while true {
+      let middle = (low + high) / 2
+      guard middle > low, middle < high else { return middle }
+      if upper(-middle) < probability { low = middle } else { high = middle }
+    }
+  }
   static func upper(_ x: Double) -> Double { 0.5 * erfc(x / 2.0.squareRoot()) }
 }

@@ -129,14 +129,10 @@ private struct Budget {
   }
 
   /// A few orders are enough for a place to start from.
-  private static let roughOrders: [Double] = [1.2, 1.5, 2, 3, 4, 6, 9, 14, 20, 32, 64, 256]
+  private static let roughOrders: [Double] = [1.2, 1.5, 2, 3, 4, 6, 9, 14, 20, 32, 64]
 
   func roughEpsilon(with phase: PrivatePhase) throws -> Double {
-    try Self.roughOrders.map { order in
-      try (spent + [phase]).reduce(log1p(-1 / order) - log(delta * order) / (order - 1)) {
-        try $0 + RenyiDP.divergence(order: order, of: $1, relation: accountant.relation)
-      }
-    }.min() ?? .infinity
+    try accountant.rdpEpsilon(of: spent + [phase], delta: delta, orders: Self.roughOrders, fractional: .exact)
   }
 
   func roughSteps(of phase: PrivatePhase, epsilon: Double) throws -> Int {

@@ -2,9 +2,9 @@ import Foundation
 
 /// ln E over N(0, σ²) of ratio(x)^(a + iu) at equally spaced u.
 ///
-/// The points x and their weights w = density·ratio^a serve a whole block of frequencies. With D = exp(i·u·ln ratio) − 1
-/// the next frequency is D + D₁ + D·D₁: two complex products a point, no transcendental function, and relative accuracy
-/// where D is tiny. D starts anew from sines in each block. The inner loop runs over eight points at a time.
+/// The points x and their weights w = density·ratio^a serve a whole block of frequencies. With D = exp(i·u·ln ratio) −
+/// 1 the next frequency is D + D₁ + D·D₁: two complex products a point, no transcendental function, and relative
+/// accuracy where D is tiny. D starts anew from sines in each block. The inner loop runs over eight points at a time.
 struct ComplexMoments {
   /// Real parts of the results.
   private(set) var logarithms: [Double] = []

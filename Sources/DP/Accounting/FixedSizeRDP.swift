@@ -2,58 +2,79 @@ import Foundation
 
 /// Rényi divergence of a Gaussian step on a uniform subset without replacement, between data sets that differ in the
 /// content of one example.
-enum FixedSizeRDP {
-  /// The orders up to which the bound is worked out; larger ones get the unamplified divergence.
+///
+/// The bound of Wang, Balle and Kasiviswanathan 2019 (theorem 27 of arXiv:1808.00087) for a step of sensitivity 1 is
+///
+///     (α − 1)·D ≤ ln(1 + q²·C(α, 2)·min(4(e^{D₂} − 1), 2e^{D₂})
+///                     + Σ_{j=3…α} q^j·C(α, j)·min(4·√(B(2⌊j/2⌋)·B(2⌈j/2⌉)), 2e^{(j−1)·D_j}))
+///
+/// where the second choice in each term is theorem 9's bound of the same moment, D_j = j/(2σ²), and B(l) is the l-th
+/// forward difference at 0 of exp(k(k − 1)/(2σ²)). That equals E over N(0, σ²) of (exp((2x − 1)/(2σ²)) − 1)^l, which
+/// for even l has no cancellation. Between integer orders (α − 1)·D is convex, so a straight line bounds it.
+struct FixedSizeRDP {
+  /// The order up to which the bound is worked out; larger ones get the unamplified divergence.
   static let maximumOrder = 256.0
 
-  /// The bound of Wang, Balle and Kasiviswanathan 2019 (theorem 27 of arXiv:1808.00087) for a step of sensitivity 1:
-  ///
-  ///     (α − 1)·D ≤ ln(1 + q²·C(α, 2)·min(4(e^{D₂} − 1), 2e^{D₂})
-  ///                     + Σ_{j=3…α} q^j·C(α, j)·min(4·√(B(2⌊j/2⌋)·B(2⌈j/2⌉)), 2e^{(j−1)·D_j}))
-  ///
-  /// where the second choice in each term is theorem 9's bound of the same moment, D_j = j/(2σ²), and B(l) is the l-th
-  /// forward difference at 0 of exp(k(k − 1)/(2σ²)). That equals E over N(0, σ²) of (exp((2x − 1)/(2σ²)) − 1)^l, which
-  /// for even l has no cancellation. Between integer orders (α − 1)·D is convex, so a straight line bounds it.
-  static func divergence(order: Double, rate: Double, sigma: Double) -> Double {
+  private let rate: Double
+  private let sigma: Double
+  /// ln B(2), ln B(4), …, as far as they were needed.
+  private var differences: [Double] = []
+
+  init(rate: Double, sigma: Double) {
+    self.rate = rate
+    self.sigma = sigma
+  }
+
+  /// A bound of the divergence of `order`, above 1.
+  mutating func divergence(order: Double) -> Double {
     let unamplified = order / (2 * sigma * sigma)
-    guard order <= maximumOrder else { return unamplified }
+    guard order <= Self.maximumOrder else { return unamplified }
     let floor = order.rounded(.down)
-    let lower = floor == 1 ? 0 : logMoment(Int(floor), rate: rate, sigma: sigma)
+    let lower = floor == 1 ? 0 : logMoment(Int(floor))
     let part = order - floor
-    let upper = part == 0 ? 0 : logMoment(Int(floor) + 1, rate: rate, sigma: sigma)
+    let upper = part == 0 ? 0 : logMoment(Int(floor) + 1)
     return min((lower * (1 - part) + upper * part) / (order - 1), unamplified)
   }
 
   /// The bound of (α − 1)·D for an integer order.
-  private static func logMoment(_ order: Int, rate: Double, sigma: Double) -> Double {
+  private mutating func logMoment(_ order: Int) -> Double {
     let second = 1 / (sigma * sigma)
-    var sum = logBinomial(order, 2) + 2 * log(rate) + min(log(4) + logExpm1(second), log(2) + second)
+    var sum = Self.logBinomial(order, 2) + 2 * log(rate) + min(log(4) + Self.logExpm1(second), log(2) + second)
     for j in stride(from: 3, through: order, by: 1) {
-      let odd = j % 2 == 1
-      let lower = logDifference(odd ? j - 1 : j, sigma: sigma)
-      let both = odd ? lower + logDifference(j + 1, sigma: sigma) : 2 * lower
+      let both = logDifference(j / 2) + logDifference((j + 1) / 2)
       let plain = log(2) + Double(j * (j - 1)) / (2 * sigma * sigma)
-      sum = logSum(sum, logBinomial(order, j) + Double(j) * log(rate) + min(log(4) + both / 2, plain))
+      sum = Self.logSum(sum, Self.logBinomial(order, j) + Double(j) * log(rate) + min(log(4) + both / 2, plain))
     }
-    return logSum(0, sum)
+    return Self.logSum(0, sum)
   }
 
-  /// ln B(l) for an even l, by the trapezoidal rule; the integrand is entire, so that it converges exponentially.
-  private static func logDifference(_ l: Int, sigma: Double) -> Double {
+  /// ln B(2·half).
+  private mutating func logDifference(_ half: Int) -> Double {
+    while differences.count < half { differences.append(quadrature(2 * (differences.count + 1))) }
+    return differences[half - 1]
+  }
+
+  /// ln B(l) for an even l by the trapezoidal rule. The integrand is entire and its peaks are no narrower than σ/√2, so
+  /// that a spacing of σ/6 leaves nothing of the error.
+  private func quadrature(_ l: Int) -> Double {
     let precision = 1 / (2 * sigma * sigma)
-    let reach = 13 * sigma
-    // Powers narrow the peaks to about σ/√l where the exponential is still close to 1.
-    let spacing = sigma / (8 + Double(l).squareRoot())
-    let upper = Double(l) + reach
-    let count = Int(((upper + reach) / spacing).rounded(.up))
-    func exponent(_ index: Int) -> Double {
-      let x = -reach + Double(index) * spacing
-      return Double(l) * log(abs(expm1((2 * x - 1) * precision))) - x * x * precision
-    }
+    let reach = 13 * sigma + sigma * Double(l).squareRoot()
+    let spacing = sigma / 6
+    let count = Int(((Double(l) + 2 * reach) / spacing).rounded(.up))
+    // The terms span more than a Double's range: a running sum relative to the largest so far.
     var largest = -Double.infinity
-    for index in 0...count { largest = max(largest, exponent(index)) }
     var sum = 0.0
-    for index in 0...count { sum += exp(exponent(index) - largest) }
+    for index in 0...count {
+      let x = -reach + Double(index) * spacing
+      let z = (2 * x - 1) * precision
+      let exponent = Double(l) * (z > 0 ? Self.logExpm1(z) : log(-expm1(z))) - x * x * precision
+      if exponent > largest {
+        sum = sum * exp(largest - exponent) + 1
+        largest = exponent
+      } else {
+        sum += exp(exponent - largest)
+      }
+    }
     return largest + log(sum * spacing / (sigma * (2 * Double.pi).squareRoot()))
   }
 

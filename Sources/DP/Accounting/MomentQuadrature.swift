@@ -3,9 +3,9 @@ import Foundation
 /// Where and how densely E over N(0, σ²) of ratio(x)^(a + iu) is sampled.
 ///
 /// The trapezoidal rule converges exponentially for an integrand that is analytic in a strip. Here the integrand is
-/// analytic up to the zeros of the ratio at Im x = πσ², where at height y it has grown by at most
-/// exp(y²/(2σ²) + u·y/σ²), or less where ln ratio is flat, for negative powers by exp(−a·1.15·y²/(8σ⁴)) more while y ≤ πσ²/2. A spacing h leaves an
-/// error of that times exp(−2πy/h); h is chosen so that the best y gives exp(−52).
+/// analytic up to the zeros of the ratio at Im x = πσ², where at height y it has grown by at most exp(y²/(2σ²) +
+/// u·y/σ²), or less where ln ratio is flat, for negative powers by exp(−a·1.15·y²/(8σ⁴)) more while y ≤ πσ²/2. A
+/// spacing h leaves an error of that times exp(−2πy/h); h is chosen so that the best y gives exp(−52).
 struct MomentQuadrature {
   let first: Double
   let spacing: Double
@@ -56,8 +56,8 @@ struct MomentQuadrature {
     }
     shift = peak > 300 ? peak : 0
     if isLocal, shift == 0 {
-      // Left of here the terms matter, and ln ratio is no steeper than its derivative here, share(x)/σ². For small rates
-      // that is far below 1/σ². (The strip's bound for the argument of a complex ratio is within twice of it.)
+      // Left of here the terms matter, and ln ratio is no steeper than its derivative here, share(x)/σ². For small
+      // rates that is far below 1/σ². (The strip's bound for the argument of a complex ratio is within twice of it.)
       let threshold = -50 - log(weight * max(1, abs(power)))
       while upper > 1 {
         let log = step.logRatio(upper)

@@ -45,11 +45,27 @@ public struct PrivacyAccountant: Sendable {
     let merged = try merge(phases)
     if merged.isEmpty { return 0 }
     if merged.contains(where: { $0.noiseMultiplier == 0 }) { return .infinity }
-    return try RenyiDP.epsilon(delta: delta) { order in
-      try merged.reduce(0) {
-        try $0 + RenyiDP.divergence(order: order, of: $1, relation: relation, fractional: .series)
-      }
-    }.epsilon
+    return try rdpEpsilon(of: merged, delta: delta, orders: RenyiDP.orders, fractional: .series)
+  }
+
+  /// The ε from Rényi divergences of some orders.
+  func rdpEpsilon(
+    of phases: [PrivatePhase],
+    delta: Double,
+    orders: [Double],
+    fractional: RenyiDP.FractionalOrders
+  ) throws -> Double {
+    var sums = [Double](repeating: 0, count: orders.count)
+    for phase in phases {
+      let divergences = try RenyiDP.divergences(
+        orders: orders,
+        of: phase,
+        relation: relation,
+        fractional: fractional
+      )
+      for index in sums.indices { sums[index] += divergences[index] }
+    }
+    return RenyiDP.epsilon(delta: delta, orders: orders, divergences: sums)
   }
 
   /// Phases without steps are dropped and equal ones added up, so that neither order nor splitting matters.

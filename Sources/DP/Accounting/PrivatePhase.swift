@@ -66,7 +66,8 @@ public struct PrivatePhase: Codable, Sendable, Equatable {
   }
 }
 
-/// An ε that holds for the δ it was asked for: never below the least one, and as a rule above it by less than 1e-6 of it.
+/// An ε that holds for the δ it was asked for: never below the least one, and as a rule above it by less than 1e-6 of
+/// it.
 public struct CertifiedEpsilon: Sendable, Equatable {
   /// How the number was found.
   public enum Method: String, Codable, Sendable {

@@ -1,12 +1,12 @@
 import Foundation
 
-/// Says before a step whether it still fits a budget, also when its noise or sampling was chosen from what earlier steps
-/// released.
+/// Says before a step whether it still fits a budget, also when its noise or sampling was chosen from what earlier
+/// steps released.
 ///
 /// For one fixed order α the Rényi divergences of the steps are added up, and a step is refused when the sum would pass
-/// the divergence that (ε, δ) allows. That is enough for (ε, δ)-differential privacy of everything that was admitted, however
-/// adaptively it was chosen (Feldman and Zrnic 2021, theorem 4.3). Accountants that compose whole distributions give
-/// smaller numbers, but need the steps fixed beforehand.
+/// the divergence that (ε, δ) allows. That is enough for (ε, δ)-differential privacy of everything that was admitted,
+/// however adaptively it was chosen (Feldman and Zrnic 2021, theorem 4.3). Accountants that compose whole distributions
+/// give smaller numbers, but need the steps fixed beforehand.
 public struct RDPFilter: Sendable, Equatable {
   /// Which data sets are neighbours.
   public let relation: NeighbouringRelation

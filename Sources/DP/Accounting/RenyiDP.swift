@@ -14,8 +14,8 @@ public enum RenyiDP {
   public enum FractionalOrders: Sendable {
     /// By quadrature, to the last few digits.
     case exact
-    /// By the two series of Mironov, Talwar and Zhang 2019 (section 3.3) with the absolute values of their terms: an upper bound
-    /// that published accountants report, and so one for comparisons.
+    /// By the two series of Mironov, Talwar and Zhang 2019 (section 3.3) with the absolute values of their terms: an
+    /// upper bound that published accountants report, and so one for comparisons.
     case series
   }
 
@@ -35,24 +35,39 @@ public enum RenyiDP {
     relation: NeighbouringRelation,
     fractional: FractionalOrders = .exact
   ) throws -> Double {
-    guard order > 1 else { throw PrivacyParameterError.outOfRange("the Rényi order", order, "above 1") }
+    try divergences(orders: [order], of: phase, relation: relation, fractional: fractional)[0]
+  }
+
+  /// `divergence` for several orders, which share work.
+  static func divergences(
+    orders: [Double],
+    of phase: PrivatePhase,
+    relation: NeighbouringRelation,
+    fractional: FractionalOrders
+  ) throws -> [Double] {
+    for order in orders where !(order > 1) {
+      throw PrivacyParameterError.outOfRange("the Rényi order", order, "above 1")
+    }
     try phase.check(under: relation)
-    guard phase.steps > 0 else { return 0 }
-    guard phase.noiseMultiplier > 0 else { return .infinity }
-    return Double(phase.steps) * stepDivergence(order, phase, relation, fractional)
+    guard phase.steps > 0 else { return orders.map { _ in 0 } }
+    guard phase.noiseMultiplier > 0 else { return orders.map { _ in .infinity } }
+    if phase.sampling.isFixedSize, phase.sampling.rate < 1 {
+      var bound = FixedSizeRDP(
+        rate: phase.sampling.rate,
+        sigma: phase.noiseMultiplier / relation.sumSensitivity
+      )
+      return orders.map { Double(phase.steps) * bound.divergence(order: $0) }
+    }
+    return orders.map { Double(phase.steps) * stepDivergence($0, phase, relation, fractional) }
   }
 
   /// The least ε over `orders` from their divergences (Canonne, Kamath and Steinke 2020, proposition 12).
-  static func epsilon(delta: Double, divergence: (Double) throws -> Double) rethrows -> (epsilon: Double, order: Double)
-  {
-    var best = (epsilon: Double.infinity, order: Double.nan)
-    for order in orders {
-      let divergence = try divergence(order)
-      guard !divergence.isNaN else { continue }
+  static func epsilon(delta: Double, orders: [Double], divergences: [Double]) -> Double {
+    var best = Double.infinity
+    for (order, divergence) in zip(orders, divergences) where !divergence.isNaN {
       // δ ≤ √(1 − exp(−D)) (Bretagnolle and Huber) may already be enough for ε = 0.
-      if delta * delta + expm1(-divergence) > 0 { return (0, order) }
-      let epsilon = divergence + log1p(-1 / order) - log(delta * order) / (order - 1)
-      if epsilon < best.epsilon { best = (max(0, epsilon), order) }
+      if delta * delta + expm1(-divergence) > 0 { return 0 }
+      best = min(best, max(0, divergence + log1p(-1 / order) - log(delta * order) / (order - 1)))
     }
     return best
   }
@@ -67,7 +82,6 @@ public enum RenyiDP {
     let sigma = phase.noiseMultiplier / relation.sumSensitivity
     let gaussian = order / (2 * sigma * sigma)
     if rate == 1 { return gaussian }
-    if phase.sampling.isFixedSize { return FixedSizeRDP.divergence(order: order, rate: rate, sigma: sigma) }
     if relation == .replaceOne {
       let exponent = order * (order - 1) / (2 * sigma * sigma)
       let log =

@@ -6,136 +6,136 @@ import Foundation
 struct PrivacyPlan: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "plan",
-    abstract: "Noise for a target epsilon, epsilon for a given noise, or steps for a budget.",
+    abstract: "Work out epsilon, the noise multiplier or the steps from the other two.",
     discussion: """
-      Give two of --steps, --noise-multiplier and --epsilon; the third is the answer, never optimistic.
+      How private are 500 steps on a hundredth of the data each, with noise of 0.7 times the clipping norm? How much \
+      noise keeps them within epsilon 3? How many steps fit when the noise is given as well?
 
-        fedlora privacy plan --sampling-rate 0.01 --steps 1000 --epsilon 3
-        fedlora privacy plan --sampling-rate 0.01 --steps 1000 --noise-multiplier 1
-        fedlora privacy plan --sampling-rate 0.01 --noise-multiplier 1 --epsilon 3
+        fedlora privacy plan --sampling-rate 0.01 --delta 1e-5 \\
+            --steps 500 --noise-multiplier 0.7
+        fedlora privacy plan --sampling-rate 0.01 --delta 1e-5 \\
+            --steps 500 --epsilon 3 --plot plan.svg
+        fedlora privacy plan --sampling-rate 0.01 --delta 1e-5 \\
+            --noise-multiplier 0.9 --epsilon 3
+
+      Each step clips every drawn example's gradient to norm C, adds them up and adds Gaussian noise of standard \
+      deviation noise-multiplier times C. Whatever is then computed from all steps is (epsilon, delta)-differentially \
+      private: whether one example was in the data changes the probability of any outcome by a factor of at most \
+      exp(epsilon), but for a probability of about delta. Choose delta well below one over the number of examples. \
+      Above an epsilon of about 10 little is promised.
+
+      The numbers are never below the true epsilon. They hold for examples really drawn as --sampling says, with secret \
+      randomness; shuffled batches of a fixed size are something else.
       """
   )
 
-  @Option(help: "Probability q with which a step draws a record; 1 draws all.")
+  @Option(help: "Share of the examples in a step on average: above 0, at most 1.")
   var samplingRate: Double
-  @Option(help: "Number T of private steps that one record may take part in.")
+  @Option(help: "Number of steps of the whole run. Leave out to ask for it.")
   var steps: Int?
-  @Option(help: "δ, well below one over the number of records.")
-  var delta = 1e-5
-  @Option(help: "σ: standard deviation of the noise in units of the clipping norm.")
+  @Option(help: "Probability with which the promise may fail: above 0, below 1.")
+  var delta: Double
+  @Option(help: "Standard deviation of the noise over the clipping norm. Leave out to ask for it.")
   var noiseMultiplier: Double?
-  @Option(help: "Target ε.")
+  @Option(help: "The privacy budget. Leave out to ask for what is spent.")
   var epsilon: Double?
-  @Option(help: "How a step draws records: poisson or fixed-size.")
-  var sampling = "poisson"
-  @Option(help: "Neighbouring relation; without it add-or-remove-one for poisson and replace-one for fixed-size.")
-  var relation: String?
+  @Option(
+    help: "Which data sets are neighbours: \(NeighbouringRelation.allCases.map(\.rawValue).joined(separator: ", "))."
+  )
+  var relation: NeighbouringRelation?
+  @Option(
+    help: """
+      How a step's examples are drawn: poisson (each by itself) or fixed-size (a subset without replacement; with \
+      replace-one only, and the default relation then).
+      """
+  )
+  var sampling: SamplingKind = .poisson
+  @Option(help: ArgumentHelp("Also draw epsilon against the noise multiplier.", valueName: "FILE.svg"))
+  var plot: String?
   @Option(help: "How to print the answer: text or json.")
   var format: OutputFormat = .text
 
-  private struct Point: Encodable {
-    let noise_multiplier: Double
-    let epsilon: Double
-  }
-
-  private struct Answer: Encodable {
-    let epsilon: Double
-    let noise_multiplier: Double
-    let steps: Int
-    let delta: Double
-    let sampling_rate: Double
-    let sampling: String
-    let relation: String
-    let method: String
-    let rdp_epsilon: Double?
-    let trade_off: [Point]
-  }
-
   func validate() throws {
-    guard [steps != nil, noiseMultiplier != nil, epsilon != nil].count(where: { $0 }) == 2 else {
-      throw ValidationError("give exactly two of --steps, --noise-multiplier and --epsilon; the third is the answer")
+    switch (steps, noiseMultiplier, epsilon) {
+    case (.some, .some, nil), (.some, nil, .some), (nil, .some, .some): break
+    case (.some, .some, .some):
+      throw ValidationError("--steps, --noise-multiplier and --epsilon are all given: leave out the one to work out")
+    default:
+      throw ValidationError("give two of --steps, --noise-multiplier and --epsilon; the third is worked out")
     }
-    guard ["poisson", "fixed-size"].contains(sampling) else {
-      throw ValidationError("--sampling is '\(sampling)', expected poisson or fixed-size")
+    if let noiseMultiplier, !(noiseMultiplier > 0) || !noiseMultiplier.isFinite {
+      throw ValidationError(
+        "--noise-multiplier is \(noiseMultiplier), expected above 0: without noise nothing is private"
+      )
     }
-    guard relation.map({ NeighbouringRelation(rawValue: $0) != nil }) ?? true else {
-      let known = NeighbouringRelation.allCases.map(\.rawValue).joined(separator: ", ")
-      throw ValidationError("--relation is '\(relation ?? "")', expected \(known)")
-    }
+    if let steps, steps < 1 { throw ValidationError("--steps is \(steps), expected 1 or more") }
   }
 
   func run() async throws {
-    let answer: Answer
-    do { answer = try solve() } catch let error as PrivacyParameterError {
-      throw CommandFailure(status: .usage, description: "\(error)")
-    }
-    if format == .json { return try Output.printJSON(answer) }
-    Output.write(
-      String(
-        format: "%d steps with sampling rate %g and noise multiplier %.6f spend ε = %.6f at δ = %g (%@, %@).",
-        answer.steps,
-        samplingRate,
-        answer.noise_multiplier,
-        answer.epsilon,
-        delta,
-        answer.relation as NSString,
-        answer.method as NSString
-      )
-    )
-    Output.write("\nnoise multiplier         ε\n----------------  --------")
-    for point in answer.trade_off {
-      Output.write(String(format: "%16.4f  %8.4f", point.noise_multiplier, point.epsilon))
+    do {
+      let plan = try answer()
+      if let plot {
+        try Data(try plan.plot().svg.utf8).write(to: URL(fileURLWithPath: plot))
+        Output.note("wrote \(plot)")
+      }
+      switch format {
+      case .json: try Output.printJSON(plan)
+      case .text: Output.write(plan.text)
+      }
+    } catch let error as PrivacyParameterError {
+      throw CommandFailure(status: .usage, description: error.description)
+    } catch let error as PrivacyAccountingError {
+      throw CommandFailure(status: .usage, description: error.description)
     }
   }
 
-  private func solve() throws -> Answer {
-    let scheme: ExampleSampling =
-      sampling == "poisson" ? .poisson(rate: samplingRate) : .fixedSize(rate: samplingRate)
-    let named = relation.flatMap { NeighbouringRelation(rawValue: $0) }
-    let neighbours = named ?? (sampling == "poisson" ? .addOrRemoveOne : .replaceOne)
-    let accountant = PrivacyAccountant(relation: neighbours)
-    func cost(_ noise: Double, _ steps: Int) throws -> CertifiedEpsilon {
-      let phase = try PrivatePhase(sampling: scheme, noiseMultiplier: noise, steps: steps)
-      return try accountant.epsilon(of: [phase], delta: delta)
-    }
-    let noise: Double
+  private func answer() throws -> PrivacyPlanAnswer {
+    let relation = self.relation ?? (sampling == .fixedSize ? .replaceOne : .addOrRemoveOne)
+    let draw: ExampleSampling =
+      sampling == .poisson ? .poisson(rate: samplingRate) : .fixedSize(rate: samplingRate)
+    let question: PrivacyPlanAnswer.Question
+    let sigma: Double
     let count: Int
-    if let noiseMultiplier, let steps {
-      (noise, count) = (noiseMultiplier, steps)
-    } else if let epsilon, let steps {
-      count = steps
-      noise = try Calibration.noiseMultiplier(
-        epsilon: epsilon,
-        delta: delta,
-        sampling: scheme,
-        steps: steps,
-        relation: neighbours
-      )
-    } else {
-      noise = noiseMultiplier ?? 0
+    switch (steps, noiseMultiplier, epsilon) {
+    case (nil, let noise?, let budget?):
+      question = .steps
+      sigma = noise
       count = try Calibration.steps(
-        epsilon: epsilon ?? 0,
+        epsilon: budget,
         delta: delta,
-        sampling: scheme,
+        sampling: draw,
         noiseMultiplier: noise,
-        relation: neighbours
+        relation: relation
       )
+    case (let steps?, nil, let budget?):
+      question = .noiseMultiplier
+      count = steps
+      sigma = try Calibration.noiseMultiplier(
+        epsilon: budget,
+        delta: delta,
+        sampling: draw,
+        steps: steps,
+        relation: relation
+      )
+    default:
+      question = .epsilon
+      sigma = noiseMultiplier ?? 0
+      count = steps ?? 0
     }
-    let certified = try cost(noise, count)
-    let phase = try PrivatePhase(sampling: scheme, noiseMultiplier: noise, steps: count)
-    return Answer(
-      epsilon: certified.epsilon,
-      noise_multiplier: noise,
+    return try PrivacyPlanAnswer(
+      question: question,
+      setting: PrivacyPlanAnswer.Setting(sampling: draw, kind: sampling, delta: delta, relation: relation),
+      noiseMultiplier: sigma,
       steps: count,
-      delta: delta,
-      sampling_rate: samplingRate,
-      sampling: sampling,
-      relation: neighbours.rawValue,
-      method: certified.method.rawValue,
-      rdp_epsilon: try? accountant.rdpEpsilon(of: [phase], delta: delta),
-      trade_off: try [0.5, 0.7, 0.85, 1, 1.2, 1.5, 2].map { factor in
-        Point(noise_multiplier: noise * factor, epsilon: try cost(noise * factor, count).epsilon)
-      }
+      budget: epsilon
     )
   }
 }
+
+/// How `--sampling` is said.
+enum SamplingKind: String, ExpressibleByArgument, CaseIterable, Encodable {
+  case poisson
+  case fixedSize = "fixed-size"
+}
+
+extension NeighbouringRelation: ExpressibleByArgument {}
