@@ -24,5 +24,7 @@ enum NormalTail {
 
   static func logDensity(_ x: Double) -> Double { -0.5 * x * x - 0.5 * log(2 * Double.pi) }
   static func density(_ x: Double) -> Double { exp(logDensity(x)) }
+  /// ln Q(x), also where Q(x) is below the least `Double`.
+  static func logUpper(_ x: Double) -> Double { x < 2 ? log(upper(x)) : logDensity(x) + log(millsRatio(x).ratio) }
   static func upper(_ x: Double) -> Double { 0.5 * erfc(x / 2.0.squareRoot()) }
 }

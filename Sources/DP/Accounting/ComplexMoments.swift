@@ -29,7 +29,12 @@ struct ComplexMoments {
   /// - Parameter sign: +1 for ratio^(a + iu), −1 for ratio^(a − iu).
   /// - Returns: false where the parameters are out of reach.
   mutating func evaluate(
-    _ step: SubsampledGaussian, power: Double, sign: Double, firstFrequency: Double, frequencyStep: Double, count: Int
+    _ step: SubsampledGaussian,
+    power: Double,
+    sign: Double,
+    firstFrequency: Double,
+    frequencyStep: Double,
+    count: Int
   ) -> Bool {
     let lastFrequency = firstFrequency + Double(count - 1) * frequencyStep
     guard let grid = MomentQuadrature(step, power: power, frequency: lastFrequency, weight: Double(step.steps)) else {
@@ -43,7 +48,15 @@ struct ComplexMoments {
       arguments = logarithms
     }
     let scale = grid.spacing / (step.sigma * (2 * Double.pi).squareRoot())
-    let base = fill(step, grid: grid, power: power, sign: sign, first: firstFrequency, step: frequencyStep, scale: scale)
+    let base = fill(
+      step,
+      grid: grid,
+      power: power,
+      sign: sign,
+      first: firstFrequency,
+      step: frequencyStep,
+      scale: scale
+    )
     for k in 0..<count {
       var real = Eight()
       var imaginary = Eight()
@@ -79,7 +92,12 @@ struct ComplexMoments {
   /// What does not depend on the frequency: Σ w − 1 in `real`, Σ density·(ratio − 1), which is 0 up to rounding, in
   /// `mean`, and the size of the terms.
   private mutating func fill(
-    _ step: SubsampledGaussian, grid: MomentQuadrature, power: Double, sign: Double, first: Double, step du: Double,
+    _ step: SubsampledGaussian,
+    grid: MomentQuadrature,
+    power: Double,
+    sign: Double,
+    first: Double,
+    step du: Double,
     scale: Double
   ) -> (real: Double, mean: Double, magnitude: Double) {
     let precision = 1 / (2 * step.sigma * step.sigma)

@@ -5,9 +5,9 @@ enum ContourAccountant {
   /// By how much δ is lowered before it is looked for. It covers what remains of the quadrature's errors.
   static let safety = log1p(-1e-6)
   /// The nats by which terms of the trapezoidal rule other than the wanted one lie below it.
-  private static let aliasNats = 30.0
-  /// The two contours' ln δ must agree so well.
-  private static let agreement = 2e-8
+  private static let aliasNats = 24.0
+  /// The two contours' ln δ must agree so well, which is half of what `safety` allows for.
+  private static let agreement = 5e-7
 
   /// - Parameter bound: the Chernoff bound for this δ.
   /// - Returns: an ε that is not below the least one and above it by about 1e-6/c; nil where the integrand decays too
@@ -27,26 +27,37 @@ enum ContourAccountant {
   /// Finds the root below `upper`. The contour's alias distance is made for an ε near the root, so it is made again
   /// when the root lies far below.
   private static func solve(
-    _ losses: LossComposition, target: Double, bound: LossComposition.ChernoffBound, fraction: Double,
+    _ losses: LossComposition,
+    target: Double,
+    bound: LossComposition.ChernoffBound,
+    fraction: Double,
     from start: Double
   ) -> (epsilon: Double, slope: Double)? {
     let c = bound.c * fraction
-    var reference = start
+    let below = (aliasNats - target) / c
+    func distance(_ epsilon: Double) -> Double {
+      let excess = max(0, bound.cumulant - bound.c * epsilon)
+      return max(below, (aliasNats - target + excess) / (bound.c - c))
+    }
+    var used = distance(start)
     for _ in 0..<4 {
-      let below = (aliasNats - target) / c
-      let excess = max(0, bound.cumulant - bound.c * reference)
-      let above = (aliasNats - target + excess) / (bound.c - c)
-      guard let nodes = ContourNodes(losses, c: c, aliasDistance: max(below, above)) else { return nil }
-      guard let root = root(nodes, target: target, upper: bound.epsilon, width: 20 / c) else { return nil }
-      if reference - root.epsilon <= 6 / bound.c || root.epsilon == 0 && excess == 0 { return root }
-      reference = root.epsilon
+      guard let nodes = ContourNodes(losses, c: c, aliasDistance: used),
+        let root = root(nodes, target: target, upper: bound.epsilon, width: 20 / c)
+      else { return nil }
+      // Six nats less than asked for still leave the aliases far below the safety.
+      let needed = distance(root.epsilon)
+      if needed <= used + 6 / (bound.c - c) { return root }
+      used = needed
     }
     return nil
   }
 
   /// Newton's method on ln δ in a shrinking bracket.
   private static func root(
-    _ nodes: ContourNodes, target: Double, upper: Double, width: Double
+    _ nodes: ContourNodes,
+    target: Double,
+    upper: Double,
+    width: Double
   ) -> (epsilon: Double, slope: Double)? {
     var high = upper
     var low = max(0, upper - width)

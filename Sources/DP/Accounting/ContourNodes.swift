@@ -18,12 +18,15 @@ struct ContourNodes {
   /// What the rounding of the cumulant may have done to ln δ.
   private var relativeError = 0.0
 
-  /// Beyond this many moments' terms the integrand decays too slowly for this method.
-  static let maximumWork = 40_000_000
-  private static let maximumNodes = 1 << 15
-  private static let block = 32
+  /// Beyond so many terms of moments the integrand decays too slowly for this method; with few steps the alternative is
+  /// quick.
+  private static func maximumWork(_ losses: LossComposition) -> Double {
+    losses.groups.reduce(0) { $0 + $1.steps } > 500 ? 32e6 : 4e6
+  }
+  private static let maximumNodes = 1 << 17
+  private static let largestBlock = 128
   /// A node below exp(−42) of the first one no longer counts.
-  private static let cutOff = exp(-42.0)
+  private static let cutOff = exp(-40.0)
 
   /// - Parameters:
   ///   - c: where the line crosses the real axis.
@@ -37,12 +40,15 @@ struct ContourNodes {
     amplitudes.reserveCapacity(512)
     phases.reserveCapacity(512)
     var moments = ComplexMoments()
-    var logarithms = [Double](repeating: 0, count: Self.block)
-    var arguments = [Double](repeating: 0, count: Self.block)
-    var work = 0
+    var logarithms = [Double](repeating: 0, count: Self.largestBlock)
+    var arguments = [Double](repeating: 0, count: Self.largestBlock)
+    var work = 0.0
+    let maximumWork = Self.maximumWork(losses)
     while amplitudes.count < Self.maximumNodes {
       let start = amplitudes.count
-      for k in 0..<Self.block {
+      // A new block costs each point some transcendental functions; short ones at first, as few nodes may do.
+      let block = start < 96 ? 32 : Self.largestBlock
+      for k in 0..<block {
         let u = Double(start + k) * step
         logarithms[k] = losses.squaredMu * (c * c + c - u * u) / 2
         arguments[k] = losses.squaredMu * (2 * c + 1) * u / 2
@@ -50,20 +56,24 @@ struct ContourNodes {
       for group in losses.groups {
         guard
           moments.evaluate(
-            group, power: losses.direction.power(c), sign: losses.direction.sign, firstFrequency: Double(start) * step,
-            frequencyStep: step, count: Self.block)
+            group,
+            power: losses.direction.power(c),
+            sign: losses.direction.sign,
+            firstFrequency: Double(start) * step,
+            frequencyStep: step,
+            count: block
+          )
         else { return nil }
         let steps = Double(group.steps)
-        for k in 0..<Self.block {
+        for k in 0..<block {
           logarithms[k] += steps * moments.logarithms[k]
           arguments[k] += steps * moments.arguments[k]
         }
         if start == 0 { relativeError += steps * moments.roundOff }
-        work += moments.points * Self.block
+        work += Double(moments.points * block)
       }
-      guard work <= Self.maximumWork else { return nil }
       var largest = 0.0
-      for k in 0..<Self.block {
+      for k in 0..<block {
         let u = Double(start + k) * step
         // 1/(s·(s + 1)) = 1/|…| at minus the arguments of both factors.
         let amplitude = exp(logarithms[k] - cumulant) / (hypot(c, u) * hypot(c + 1, u))
@@ -73,6 +83,10 @@ struct ContourNodes {
         phases.append(arguments[k] - atan2(u, c) - atan2(u, c + 1))
       }
       if largest <= amplitudes[0] * Self.cutOff { return }
+      // What the rest will cost if the decay goes on as it has on average: no use in going on to the limit.
+      let share = log(largest / amplitudes[0]) / log(Self.cutOff)
+      let expected = amplitudes.count >= 352 ? work / max(share, 1e-3) : work
+      guard expected <= maximumWork else { return nil }
     }
     return nil
   }

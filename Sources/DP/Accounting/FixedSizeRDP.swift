@@ -8,11 +8,12 @@ enum FixedSizeRDP {
 
   /// The bound of Wang, Balle and Kasiviswanathan 2019 (theorem 27 of arXiv:1808.00087) for a step of sensitivity 1:
   ///
-  ///     (α − 1)·D ≤ ln(1 + q²·C(α, 2)·min(4(e^{D₂} − 1), 2e^{D₂}) + Σ_{j=3…α} 4·q^j·C(α, j)·√(B(2⌊j/2⌋)·B(2⌈j/2⌉)))
+  ///     (α − 1)·D ≤ ln(1 + q²·C(α, 2)·min(4(e^{D₂} − 1), 2e^{D₂})
+  ///                     + Σ_{j=3…α} q^j·C(α, j)·min(4·√(B(2⌊j/2⌋)·B(2⌈j/2⌉)), 2e^{(j−1)·D_j}))
   ///
-  /// with B(l) the l-th forward difference at 0 of exp(k(k − 1)/(2σ²)). It equals E over N(0, σ²) of
-  /// (exp((2x − 1)/(2σ²)) − 1)^l, which for even l has no cancellation. Between integer orders (α − 1)·D is convex, so
-  /// a straight line bounds it.
+  /// where the second choice in each term is theorem 9's bound of the same moment, D_j = j/(2σ²), and B(l) is the l-th
+  /// forward difference at 0 of exp(k(k − 1)/(2σ²)). That equals E over N(0, σ²) of (exp((2x − 1)/(2σ²)) − 1)^l, which
+  /// for even l has no cancellation. Between integer orders (α − 1)·D is convex, so a straight line bounds it.
   static func divergence(order: Double, rate: Double, sigma: Double) -> Double {
     let unamplified = order / (2 * sigma * sigma)
     guard order <= maximumOrder else { return unamplified }
@@ -31,7 +32,8 @@ enum FixedSizeRDP {
       let odd = j % 2 == 1
       let lower = logDifference(odd ? j - 1 : j, sigma: sigma)
       let both = odd ? lower + logDifference(j + 1, sigma: sigma) : 2 * lower
-      sum = logSum(sum, logBinomial(order, j) + Double(j) * log(rate) + log(4) + both / 2)
+      let plain = log(2) + Double(j * (j - 1)) / (2 * sigma * sigma)
+      sum = logSum(sum, logBinomial(order, j) + Double(j) * log(rate) + min(log(4) + both / 2, plain))
     }
     return logSum(0, sum)
   }

@@ -27,9 +27,11 @@ struct LossCells {
     let normal = 1 / (step.sigma * (2 * Double.pi).squareRoot())
     let precision = 1 / (2 * step.sigma * step.sigma)
     let all = -expm1(-spacing)
+    var next = step.x(atLogRatio: sign * Double(lowest) * spacing)
     for cell in lowest..<highest {
-      let start = step.x(atLogRatio: sign * Double(cell) * spacing)
+      let start = next
       let end = step.x(atLogRatio: sign * Double(cell + 1) * spacing)
+      next = end
       let from = max(min(start, end), range.lowerBound)
       let to = min(max(start, end), range.upperBound)
       guard from < to else { continue }
@@ -38,7 +40,8 @@ struct LossCells {
       var lower = 0.0
       var upper = 0.0
       for piece in 0..<Int(pieces) {
-        for (node, weight) in Self.legendre {
+        // Narrow cells need fewer nodes for the same ten digits.
+        for (node, weight) in width < 0.04 * step.sigma ? Self.threeNodes : Self.fiveNodes {
           let x = from + width * (Double(piece) + 0.5 + 0.5 * node)
           let (excess, logRatio) = step.excessAndLog(x)
           var mass = 0.5 * width * weight * normal * exp(-x * x * precision)
@@ -70,13 +73,17 @@ struct LossCells {
 
   /// The losses between which all but at most `neglected` mass on either side lies.
   static func bounds(
-    _ step: SubsampledGaussian, direction: SubsampledGaussian.Direction, neglected: Double
+    _ step: SubsampledGaussian,
+    direction: SubsampledGaussian.Direction,
+    neglected: Double
   ) -> ClosedRange<Double> {
     bounds(step, direction: direction, range: range(step, direction: direction, neglected: neglected))
   }
 
   private static func bounds(
-    _ step: SubsampledGaussian, direction: SubsampledGaussian.Direction, range: ClosedRange<Double>
+    _ step: SubsampledGaussian,
+    direction: SubsampledGaussian.Direction,
+    range: ClosedRange<Double>
   ) -> ClosedRange<Double> {
     let ends = (direction.sign * step.logRatio(range.lowerBound), direction.sign * step.logRatio(range.upperBound))
     return min(ends.0, ends.1)...max(ends.0, ends.1)
@@ -84,7 +91,9 @@ struct LossCells {
 
   /// What lies below the range of losses goes up to its lowest cell, what lies above it to infinity.
   private mutating func cutTails(
-    _ step: SubsampledGaussian, direction: SubsampledGaussian.Direction, range: ClosedRange<Double>
+    _ step: SubsampledGaussian,
+    direction: SubsampledGaussian.Direction,
+    range: ClosedRange<Double>
   ) {
     let below = NormalTail.upper(-range.lowerBound / step.sigma)
     let above = NormalTail.upper(range.upperBound / step.sigma)
@@ -100,7 +109,9 @@ struct LossCells {
 
   /// The stretch of x outside of which at most `neglected` mass lies on either side.
   private static func range(
-    _ step: SubsampledGaussian, direction: SubsampledGaussian.Direction, neglected: Double
+    _ step: SubsampledGaussian,
+    direction: SubsampledGaussian.Direction,
+    neglected: Double
   ) -> ClosedRange<Double> {
     func tail(_ distance: Double, isUpper: Bool) -> Double {
       let plain = NormalTail.upper(distance)
@@ -120,8 +131,13 @@ struct LossCells {
     return -distance(isUpper: false) * step.sigma...distance(isUpper: true) * step.sigma
   }
 
-  /// Nodes and weights of the Gauss–Legendre rule with 5 nodes (Abramowitz & Stegun, table 25.4).
-  private static let legendre: [(node: Double, weight: Double)] = [
+  /// Nodes and weights of the Gauss–Legendre rules with 3 and 5 nodes (Abramowitz & Stegun, table 25.4).
+  private static let threeNodes: [(node: Double, weight: Double)] = [
+    (-0.774596669241483377035853079956, 0.555555555555555555555555555556),
+    (0, 0.888888888888888888888888888889),
+    (0.774596669241483377035853079956, 0.555555555555555555555555555556),
+  ]
+  private static let fiveNodes: [(node: Double, weight: Double)] = [
     (-0.906179845938663992797626878299, 0.236926885056189087514264040720),
     (-0.538469310105683091036314420700, 0.478628670499366468041291514836),
     (0, 0.568888888888888888888888888889),

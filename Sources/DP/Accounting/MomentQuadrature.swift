@@ -4,7 +4,7 @@ import Foundation
 ///
 /// The trapezoidal rule converges exponentially for an integrand that is analytic in a strip. Here the integrand is
 /// analytic up to the zeros of the ratio at Im x = πσ², where at height y it has grown by at most
-/// exp(y²/(2σ²) + u·y/σ²), for negative powers by exp(−a·1.15·y²/(8σ⁴)) more while y ≤ πσ²/2. A spacing h leaves an
+/// exp(y²/(2σ²) + u·y/σ²), or less where ln ratio is flat, for negative powers by exp(−a·1.15·y²/(8σ⁴)) more while y ≤ πσ²/2. A spacing h leaves an
 /// error of that times exp(−2πy/h); h is chosen so that the best y gives exp(−52).
 struct MomentQuadrature {
   let first: Double
@@ -35,22 +35,39 @@ struct MomentQuadrature {
     }
     var rate = (2 * error * curvature).squareRoot()
     if rate > curvature * height { rate = error / height + curvature * height / 2 }
-    spacing = 2 * Double.pi / (rate + frequency / variance)
     let reach = Self.reach * sigma
     var lower = -reach
+    var slope = 1.0
+    var isLocal = true
     var upper = 1 + reach
     var peak = 0.0
     func exponent(_ x: Double) -> Double { power * step.logRatio(x) - x * x / (2 * variance) }
     if power > 1 {
       // The peak far from the bulk is at most at x = a, and little above the value there where it matters.
       peak = exponent(power)
-      if Self.shiftedPeakMatters(step, power: power, weight: weight) { upper = max(upper, power + reach) }
+      if Self.shiftedPeakMatters(step, power: power, weight: weight) {
+        upper = max(upper, power + reach)
+        isLocal = false
+      }
     } else if power < 0 {
       let left = Self.leftPeak(step, power: power)
       peak = exponent(left)
       lower = min(lower, left - reach)
     }
     shift = peak > 300 ? peak : 0
+    if isLocal, shift == 0 {
+      // Left of here the terms matter, and ln ratio is no steeper than its derivative here, share(x)/σ². For small rates
+      // that is far below 1/σ². (The strip's bound for the argument of a complex ratio is within twice of it.)
+      let threshold = -50 - log(weight * max(1, abs(power)))
+      while upper > 1 {
+        let log = step.logRatio(upper)
+        if max(power * log, log, 0) - upper * upper / (2 * variance) > threshold { break }
+        upper -= 0.25 * sigma
+      }
+      upper += 0.25 * sigma
+      slope = min(1, 2 * step.shiftedShare(upper))
+    }
+    spacing = 2 * Double.pi / (rate + slope * frequency / variance)
     let points = ((upper - lower) / spacing).rounded(.up) + 1
     guard points <= Double(Self.maximumCount) else { return nil }
     first = lower

@@ -22,7 +22,9 @@ public struct PrivacyAccountant: Sendable {
     try PrivacyParameterError.check(delta: delta)
     let merged = try merge(phases)
     if merged.isEmpty { return CertifiedEpsilon(epsilon: 0, method: .none) }
-    if merged.contains(where: { $0.noiseMultiplier == 0 }) { return CertifiedEpsilon(epsilon: .infinity, method: .none) }
+    if merged.contains(where: { $0.noiseMultiplier == 0 }) {
+      return CertifiedEpsilon(epsilon: .infinity, method: .none)
+    }
     let whole = try unamplified(merged)
     let isExact = merged.allSatisfy { $0.sampling.rate == 1 }
     let ceiling = CertifiedEpsilon(epsilon: try whole.epsilon(delta: delta), method: .closedForm)
@@ -35,7 +37,8 @@ public struct PrivacyAccountant: Sendable {
     return best.epsilon < ceiling.epsilon ? best : ceiling
   }
 
-  /// The ε from Rényi divergences over `RenyiDP.orders`; a bound above the least one.
+  /// The ε from Rényi divergences over `RenyiDP.orders`, with the series that published accountants use for fractional
+  /// orders: a number to compare, above `epsilon(of:delta:)`.
   /// - Throws: as `epsilon(of:delta:)`.
   public func rdpEpsilon(of phases: [PrivatePhase], delta: Double) throws -> Double {
     try PrivacyParameterError.check(delta: delta)
@@ -43,7 +46,9 @@ public struct PrivacyAccountant: Sendable {
     if merged.isEmpty { return 0 }
     if merged.contains(where: { $0.noiseMultiplier == 0 }) { return .infinity }
     return try RenyiDP.epsilon(delta: delta) { order in
-      try merged.reduce(0) { try $0 + RenyiDP.divergence(order: order, of: $1, relation: relation) }
+      try merged.reduce(0) {
+        try $0 + RenyiDP.divergence(order: order, of: $1, relation: relation, fractional: .series)
+      }
     }.epsilon
   }
 
@@ -70,7 +75,9 @@ public struct PrivacyAccountant: Sendable {
 
   /// Poisson-sampled steps when one example is added, removed or zeroed: the larger of both directions.
   private func amplified(
-    _ phases: [PrivatePhase], delta: Double, ceiling: CertifiedEpsilon
+    _ phases: [PrivatePhase],
+    delta: Double,
+    ceiling: CertifiedEpsilon
   ) throws -> CertifiedEpsilon {
     let groups = phases.filter { $0.sampling.rate < 1 }.map {
       SubsampledGaussian(rate: $0.sampling.rate, sigma: $0.noiseMultiplier, steps: $0.steps)

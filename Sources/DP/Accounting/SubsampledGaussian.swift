@@ -47,7 +47,8 @@ struct SubsampledGaussian: Sendable, Equatable {
   /// The x at which ln ratio is `loss`; −∞ where the ratio never falls so low.
   func x(atLogRatio loss: Double) -> Double {
     // exp(z) = 1 + (exp(loss) − 1)/q
-    let z = loss > 40 ? loss + log1p((rate - 1) * exp(-loss)) - log(rate) : Self.log1pOrMinusInfinity(expm1(loss) / rate)
+    let z =
+      loss > 40 ? loss + log1p((rate - 1) * exp(-loss)) - log(rate) : Self.log1pOrMinusInfinity(expm1(loss) / rate)
     return sigma * sigma * z + 0.5
   }
 

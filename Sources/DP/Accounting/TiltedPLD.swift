@@ -29,7 +29,7 @@ enum TiltedPLD {
     let top = (losses.cumulant(bound.c) - log(neglected)) / bound.c
     let bottom = max(0, bound.epsilon - 20 / theta)
     let window = max((-log(neglected)) / theta, 1.05 * (top - bottom))
-    let wanted = (12e-7 * bound.epsilon / (steps * (theta + 1))).squareRoot()
+    let wanted = (36e-7 * bound.epsilon / (steps * (theta + 1))).squareRoot()
     guard wanted > 0, window.isFinite else { return nil }
     // A first, coarse look says how far the losses reach; a window that holds all of them wraps nothing.
     var support = 0.0
@@ -44,21 +44,38 @@ enum TiltedPLD {
     let spacing = width / Double(count - 2 * groups.count - 4)
     guard support / spacing / max(steps, 1) < 3e7 else { return nil }
     return compose(
-      groups, direction: losses.direction, theta: theta, chernoff: bound.c, count: count, spacing: spacing,
-      neglected: neglected, target: target, top: top)
+      groups,
+      direction: losses.direction,
+      theta: theta,
+      chernoff: bound.c,
+      count: count,
+      spacing: spacing,
+      neglected: neglected,
+      target: target,
+      top: top
+    )
   }
 
   /// How far the losses of one step spread.
   private static func reach(
-    _ step: SubsampledGaussian, direction: SubsampledGaussian.Direction, neglected: Double
+    _ step: SubsampledGaussian,
+    direction: SubsampledGaussian.Direction,
+    neglected: Double
   ) -> Double {
     let cells = LossCells.bounds(step, direction: direction, neglected: neglected)
     return cells.upperBound - cells.lowerBound
   }
 
   private static func compose(
-    _ groups: [SubsampledGaussian], direction: SubsampledGaussian.Direction, theta: Double, chernoff: Double,
-    count: Int, spacing: Double, neglected: Double, target: Double, top: Double
+    _ groups: [SubsampledGaussian],
+    direction: SubsampledGaussian.Direction,
+    theta: Double,
+    chernoff: Double,
+    count: Int,
+    spacing: Double,
+    neglected: Double,
+    target: Double,
+    top: Double
   ) -> Double? {
     let steps = groups.reduce(0.0) { $0 + Double($1.steps) }
     let transform = FourierTransform(count: count)
@@ -119,7 +136,12 @@ enum TiltedPLD {
 
   /// Walks down from the top until δ reaches the target; inside a cell ε follows in closed form.
   private static func crossing(
-    last: Int, count: Int, spacing: Double, extra: Double, target: Double, mass: (Int) -> Double
+    last: Int,
+    count: Int,
+    spacing: Double,
+    extra: Double,
+    target: Double,
+    mass: (Int) -> Double
   ) -> Double? {
     let decay = exp(-spacing)
     var above = extra
