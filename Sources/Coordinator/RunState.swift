@@ -156,6 +156,10 @@ public struct RunState: Sendable, Equatable {
       attempt: recovered.attempt,
       members: recovered.members
     )
+    // A crash can fall between retiring and the record of why: nothing is awaited from a client that has retired.
+    for name in retired where current.members[name] == .training || current.members[name] == .lost {
+      current.members[name] = .declined
+    }
     if current.acceptedCount > 0 { current.counts[ReasonCode.accepted] = current.acceptedCount }
     if let outcome = recovered.outcome {
       phase = .finished(outcome)
