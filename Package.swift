@@ -55,6 +55,7 @@ let package = Package(
     ),
     .target(
       name: "FedLoRADP",
+      dependencies: [.product(name: "Crypto", package: "swift-crypto")],
       path: "Sources/DP",
       swiftSettings: strict
     ),
@@ -111,7 +112,7 @@ let package = Package(
     .target(
       name: "FedLoRAConfiguration",
       dependencies: [
-        "FedLoRAEngine", "FedLoRAFederation", "FedLoRAProtocol", "FedLoRACheckpoint",
+        "FedLoRAClient", "FedLoRADP", "FedLoRAEngine", "FedLoRAFederation", "FedLoRAProtocol", "FedLoRACheckpoint",
         .product(name: "Yams", package: "Yams"),
       ],
       path: "Sources/Configuration",
@@ -121,7 +122,8 @@ let package = Package(
       name: "FedLoRASimulation",
       dependencies: [
         "FedLoRAConfiguration", "FedLoRACoordinator", "FedLoRAClient", "FedLoRAEngine", "FedLoRAFederation",
-        "FedLoRAProtocol", "FedLoRALinearAlgebra", "FedLoRACheckpoint",
+        "FedLoRADP", "FedLoRAProtocol", "FedLoRALinearAlgebra", "FedLoRACheckpoint",
+        .product(name: "Crypto", package: "swift-crypto"),
         .product(name: "Logging", package: "swift-log"),
       ],
       path: "Simulations",
@@ -134,7 +136,7 @@ let package = Package(
       name: "fedlora",
       dependencies: [
         "FedLoRASimulation", "FedLoRAConfiguration", "FedLoRACoordinator", "FedLoRAClient", "FedLoRAEngine",
-        "FedLoRAFederation", "FedLoRAProtocol", "FedLoRACheckpoint",
+        "FedLoRADP", "FedLoRAFederation", "FedLoRAProtocol", "FedLoRACheckpoint",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ],
@@ -145,6 +147,12 @@ let package = Package(
       name: "lora-step",
       dependencies: ["FedLoRAEngine", "FedLoRALinearAlgebra", "CKernels"],
       path: "Benchmarks/LoRAStep",
+      swiftSettings: strict
+    ),
+    .executableTarget(
+      name: "private-step",
+      dependencies: ["FedLoRAEngine", "FedLoRALinearAlgebra", "CKernels"],
+      path: "Benchmarks/PrivateStep",
       swiftSettings: strict
     ),
     .testTarget(
@@ -261,7 +269,7 @@ let package = Package(
       name: "FedLoRASimulationTests",
       dependencies: [
         "FedLoRASimulation", "FedLoRAConfiguration", "FedLoRACoordinator", "FedLoRAEngine", "FedLoRAFederation",
-        "FedLoRACheckpoint", "FedLoRATestSupport",
+        "FedLoRACheckpoint", "FedLoRADP", "FedLoRATestSupport",
       ],
       path: "Tests/SimulationTests",
       swiftSettings: strict

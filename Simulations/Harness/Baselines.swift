@@ -173,7 +173,7 @@ struct Baselines: Sendable {
       dropout: section.dropout,
       scaling: section.scaling == "rslora" ? .rslora : .lora,
       targets: .suffixes(section.targetModules),
-      initialisation: section.initialisation
+      initialisation: LoRAConfiguration.Initialisation(rawValue: section.initialisation) ?? .kaiming
     )
     return (adapter, ClassificationHead(labelCount: data.labels.count, pooling: scenario.model.pooling))
   }

@@ -17,6 +17,8 @@ public struct ResultRow: Codable, Sendable, Equatable {
   public var bytesUp: Int
   /// Bytes that the clients received, frames included.
   public var bytesDown: Int
+  /// Largest ε that any client spent, by its ledger; nil without privacy at record level.
+  public var epsilon: Double?
   /// Wall-clock seconds.
   public var seconds: Double
   /// Accuracy of every client on its own held-out examples, by name.
@@ -30,7 +32,7 @@ public struct ResultRow: Codable, Sendable, Equatable {
     case globalAccuracy = "global_accuracy"
     case bytesUp = "bytes_up"
     case bytesDown = "bytes_down"
-    case seconds
+    case epsilon, seconds
     case clientAccuracies = "client_accuracies"
   }
 
@@ -42,6 +44,7 @@ public struct ResultRow: Codable, Sendable, Equatable {
     globalAccuracy: Double?,
     bytesUp: Int = 0,
     bytesDown: Int = 0,
+    epsilon: Double? = nil,
     seconds: Double
   ) {
     self.name = name
@@ -53,6 +56,7 @@ public struct ResultRow: Codable, Sendable, Equatable {
     self.globalAccuracy = globalAccuracy
     self.bytesUp = bytesUp
     self.bytesDown = bytesDown
+    self.epsilon = epsilon
     self.seconds = seconds
   }
 }

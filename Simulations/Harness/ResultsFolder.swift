@@ -58,7 +58,7 @@ final class ResultsFolder: Sendable {
         "event": "loaded", "clients": clients, "train": train, "test": test, "labels": labels, "parameters": parameters,
       ]
     case .started(let name, let rounds): return ["event": "started", "name": name, "rounds": rounds ?? NSNull()]
-    case .progress: return nil
+    case .progress, .cell: return nil
     case .coordinator(let strategy, let inner):
       guard var fields = fields(of: inner) else { return nil }
       fields["strategy"] = strategy

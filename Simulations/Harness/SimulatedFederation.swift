@@ -2,19 +2,20 @@ import FedLoRACheckpoint
 import FedLoRAClient
 import FedLoRAConfiguration
 import FedLoRACoordinator
+import FedLoRADP
 import FedLoRAEngine
 import FedLoRAFederation
 import FedLoRAProtocol
 import Foundation
 import Logging
 
-/// One strategy played by a real coordinator on loopback and real clients over TLS, with a throw-away authority.
+/// One method played by a real coordinator on loopback and real clients over TLS, with a throw-away authority.
 struct SimulatedFederation: Sendable {
   let scenario: ScenarioConfiguration
   let data: SimulationData
   let slots: EngineSlots
-  let name: StrategyName
-  /// Folder of this strategy's durable state and results.
+  let method: ScenarioConfiguration.Method
+  /// Folder of this method's durable state and results.
   let folder: URL
   let logger: Logger
   let report: @Sendable (SimulationEvent) -> Void
@@ -24,10 +25,10 @@ struct SimulatedFederation: Sendable {
 
   func run() async throws -> ResultRow {
     let start = ContinuousClock.now
-    report(.started(name: name.rawValue, rounds: scenario.rounds))
+    report(.started(name: method.name, rounds: scenario.rounds))
     let definition = try definition()
     let authority = try CertificateAuthority()
-    let (name, report) = (name, report)
+    let (name, report) = (method.name, report)
     let server = try await CoordinatorServer.start(
       manifest: definition.manifest,
       initialState: definition.initialState,
@@ -36,10 +37,10 @@ struct SimulatedFederation: Sendable {
       host: "127.0.0.1",
       port: 0,
       logger: logger
-    ) { report(.coordinator(strategy: name.rawValue, $0)) }
-    let (result, outcomes) = try await play(server, authority)
+    ) { report(.coordinator(strategy: name, $0)) }
+    let (result, outcomes) = try await play(server, authority, definition.manifest)
     guard case .completed = result.outcome else {
-      throw SimulationError.federationFailed(strategy: name.rawValue, reason: "\(result.outcome)")
+      throw SimulationError.federationFailed(strategy: name, reason: "\(result.outcome)")
     }
     let row = try await evaluate(definition.manifest, result, outcomes, start: start)
     report(.finished(row))
@@ -47,41 +48,40 @@ struct SimulatedFederation: Sendable {
   }
 
   private func definition() throws -> RunDefinition {
-    let (strategy, adapter, training) = scenario.run(of: name)
     var cohort = scenario.cohort
     cohort.minClients = min(cohort.minClients, data.clients.count)
     cohort.clientsPerRound = min(cohort.clientsPerRound, data.clients.count)
     cohort.quorum = min(cohort.quorum, cohort.clientsPerRound)
+    // A balanced cohort's even share is one of the clients that there are.
+    var privacy = method.privacy
+    if privacy.level == .client, privacy.population == 0 { privacy.population = data.clients.count }
     var model = scenario.model
     model.maxLength = min(model.maxLength, data.base.spec.maximumPositions)
     return try RunDefinition(
-      name: "\(scenario.name)-\(name.rawValue)",
+      name: "\(scenario.name)-\(method.name)",
       seed: scenario.seed,
       rounds: scenario.rounds,
       labels: data.labels,
       base: data.base,
       model: model,
-      strategy: strategy,
-      adapter: adapter,
-      training: training,
-      cohort: cohort
+      strategy: method.strategy,
+      adapter: method.adapter,
+      training: method.training,
+      cohort: cohort,
+      privacy: privacy
     )
   }
 
   private func play(
     _ server: CoordinatorServer,
-    _ authority: CertificateAuthority
+    _ authority: CertificateAuthority,
+    _ manifest: WireRunManifest
   ) async throws -> (CoordinatorResult, [String: ClientOutcome]) {
     try await withThrowingTaskGroup(of: (String, ClientOutcome)?.self) { group in
       let result = Task { try await server.run() }
       for client in data.clients {
         let identity = try authority.issueParticipant(try ParticipantName(client.name))
-        let trainer = EngineTrainer(
-          slots: slots,
-          examples: client.train,
-          labels: data.labels,
-          maxLength: min(scenario.model.maxLength, data.base.spec.maximumPositions)
-        )
+        let trainer = trainer(client, manifest)
         let federated = FederatedClient(
           identity: identity,
           host: "127.0.0.1",
@@ -123,12 +123,7 @@ struct SimulatedFederation: Sendable {
     let step = max(1, (data.clients.count + SimulatedFederation.pooledModels - 1) / SimulatedFederation.pooledModels)
     for (index, client) in data.clients.enumerated() {
       guard let outcome = outcomes[client.name] else { continue }
-      let trainer = EngineTrainer(
-        slots: slots,
-        examples: client.train,
-        labels: data.labels,
-        maxLength: terms.maxLength
-      )
+      let trainer = trainer(client, manifest)
       let assignment = RoundAssignment(
         manifest: manifest,
         round: scenario.rounds,
@@ -149,18 +144,63 @@ struct SimulatedFederation: Sendable {
       }
     }
     return ResultRow(
-      name: name.rawValue,
+      name: method.name,
       isBaseline: false,
       clients: clients,
       globalAccuracy: global.isEmpty ? nil : global.reduce(0, +) / Double(global.count),
       bytesUp: result.traffic.received,
       bytesDown: result.traffic.sent,
+      epsilon: try largestEpsilon(manifest),
       seconds: (ContinuousClock.now - start).seconds
     )
+  }
+
+  private func trainer(_ client: SimulatedClient, _ manifest: WireRunManifest) -> EngineTrainer {
+    EngineTrainer(
+      slots: slots,
+      data: LocalData(
+        ClientRecords(
+          examples: client.train,
+          labels: data.labels,
+          maxLength: min(scenario.model.maxLength, data.base.spec.maximumPositions),
+          fingerprint: client.fingerprint
+        )
+      ),
+      privacy: ClientPrivacy(policy: .simulated(manifest), ledgerFolder: ledgers(of: client))
+    )
+  }
+
+  private func ledgers(of client: SimulatedClient) -> URL { folder.appendingPathComponent("ledgers/\(client.name)") }
+
+  /// The largest ε that a client's ledger holds; nil without privacy at record level.
+  private func largestEpsilon(_ manifest: WireRunManifest) throws -> Double? {
+    guard manifest.privacy.level == "record" else { return nil }
+    var largest = 0.0
+    for client in data.clients {
+      let privacy = ClientPrivacy(policy: .simulated(manifest), ledgerFolder: ledgers(of: client))
+      let url = privacy.ledgerURL(fingerprint: client.fingerprint)
+      guard FileManager.default.fileExists(atPath: url.path) else { continue }
+      largest = max(largest, try LedgerContents(readingFrom: url).spent(delta: manifest.privacy.delta).epsilon)
+    }
+    return largest
   }
 
   private func hasPersonalTensors(_ terms: RunTerms) throws -> Bool {
     let model = try AdaptedModel(base: data.base, adapter: terms.adapter, head: terms.head)
     return model.layout.entries.contains { terms.strategy.role(of: $0.name) == .personal }
+  }
+}
+
+extension ClientPolicy {
+  /// What a simulated client agrees to: the run's own terms, whoever is to be protected by them.
+  static func simulated(_ manifest: WireRunManifest) -> ClientPolicy {
+    var policy = ClientPolicy.standard
+    policy.allowSeededNoise = true
+    policy.minNoiseMultiplier = 0
+    guard manifest.hasPrivacy else { return policy }
+    policy.maxEpsilon = manifest.privacy.epsilon
+    policy.maxDelta = manifest.privacy.delta
+    policy.declaredExamples = Int(clamping: manifest.strategy.weightCap)
+    return policy
   }
 }

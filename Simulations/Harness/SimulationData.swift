@@ -17,6 +17,8 @@ public struct SimulatedClient: Sendable {
   /// The training examples' places, from 0, in the training set that is dealt: the file, or under `train_limit` the
   /// shuffled part of it.
   public let trainIndices: [Int]
+  /// Identifies the client's data set for its ledger.
+  public let fingerprint: String
 }
 
 /// Everything that a scenario reads: base model, encoded examples, and how they are dealt.
@@ -113,7 +115,8 @@ public struct SimulationData: Sendable {
         train: own.indices.map { encodedTrain[$0] },
         test: held.indices.map { encodedTest[$0] },
         labelCounts: own.labelCounts,
-        trainIndices: own.indices
+        trainIndices: own.indices,
+        fingerprint: DatasetFingerprint.of(train.subset(own.indices))
       )
     }
   }

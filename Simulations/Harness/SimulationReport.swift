@@ -42,26 +42,21 @@ public struct SimulationReport: Codable, Sendable, Equatable {
 
   /// The final table as plain text.
   public var table: String {
-    let header = ["strategy", "clients' mean", "worst client", "global", "MB up", "MB down", "seconds"]
-    let lines = rows.map { row in
-      [
-        row.isBaseline ? "(\(row.name))" : row.name, SimulationReport.percent(row.meanClientAccuracy),
-        SimulationReport.percent(row.worstClientAccuracy), SimulationReport.percent(row.globalAccuracy),
-        row.isBaseline ? "-" : String(format: "%.2f", Double(row.bytesUp) / 1e6),
-        row.isBaseline ? "-" : String(format: "%.2f", Double(row.bytesDown) / 1e6),
-        String(format: "%.1f", row.seconds),
-      ]
-    }
-    let all = [header] + lines
-    let widths = header.indices.map { column in all.map { $0[column].count }.max() ?? 0 }
-    func line(_ cells: [String]) -> String {
-      cells.enumerated().map { column, cell in
-        let padding = String(repeating: " ", count: widths[column] - cell.count)
-        return column == 0 ? cell + padding : padding + cell
-      }.joined(separator: "  ")
-    }
-    let rule = widths.map { String(repeating: "-", count: $0) }.joined(separator: "  ")
-    return ([line(header), rule] + lines.map(line)).joined(separator: "\n")
+    let isPrivate = rows.contains { $0.epsilon != nil }
+    let header =
+      ["strategy", "clients' mean", "worst client", "global", "MB up", "MB down"] + (isPrivate ? ["ε"] : []) + ["seconds"]
+    return TextTable.draw(
+      header,
+      rows.map { row in
+        [
+          row.isBaseline ? "(\(row.name))" : row.name, SimulationReport.percent(row.meanClientAccuracy),
+          SimulationReport.percent(row.worstClientAccuracy), SimulationReport.percent(row.globalAccuracy),
+          row.isBaseline ? "-" : String(format: "%.2f", Double(row.bytesUp) / 1e6),
+          row.isBaseline ? "-" : String(format: "%.2f", Double(row.bytesDown) / 1e6),
+        ] + (isPrivate ? [row.epsilon.map { String(format: "%.4f", $0) } ?? "-"] : [])
+          + [String(format: "%.1f", row.seconds)]
+      }
+    )
   }
 
   private static func percent(_ value: Double?) -> String { value.map { String(format: "%.1f %%", 100 * $0) } ?? "-" }

@@ -68,14 +68,14 @@ public struct SimulationRun: Sendable {
       try Task.checkCancellation()
       rows.append(try await baselines.run(baseline))
     }
-    for name in scenario.strategies {
+    for method in scenario.strategies.compactMap(scenario.method) {
       try Task.checkCancellation()
       let federation = SimulatedFederation(
         scenario: scenario,
         data: data,
         slots: slots,
-        name: name,
-        folder: results.url.appendingPathComponent(name.rawValue),
+        method: method,
+        folder: results.url.appendingPathComponent(method.name),
         logger: logger,
         report: report
       )
@@ -103,8 +103,8 @@ public struct SimulationRun: Sendable {
 }
 
 /// Runs blocking work on a thread of its own.
-enum Blocking {
-  static func run<T: Sendable>(_ body: @escaping @Sendable () throws -> T) async throws -> T {
+package enum Blocking {
+  package static func run<T: Sendable>(_ body: @escaping @Sendable () throws -> T) async throws -> T {
     try await withCheckedThrowingContinuation { continuation in
       let thread = Thread { continuation.resume(with: Result(catching: body)) }
       thread.stackSize = 8 << 20

@@ -28,6 +28,8 @@ public struct RunConfiguration: Codable, Sendable, Equatable {
   public var training: TrainingSection
   /// Who takes part in a round.
   public var cohort: CohortSection
+  /// In which sense the run is private.
+  public var privacy: PrivacySection
 
   /// Where the coordinator listens.
   public struct ListenSection: Codable, Sendable, Equatable {
@@ -57,6 +59,8 @@ public struct RunConfiguration: Codable, Sendable, Equatable {
       clients_per_round: 3
       quorum: 2
       deadline_seconds: 600
+      selection: random
+    \(PrivacySection.defaults)
     """
 
   /// Reads a run file, with `assignments` (`key=value`) laid over it.
@@ -102,7 +106,7 @@ enum SharedDefaults {
       dropout: 0.05
       scaling: default
       target_modules: [query, key, value, dense]
-      initialisation: kaiming
+      initialisation: default
     """
 
   static let training = """

@@ -23,7 +23,8 @@ public struct RunDefinition: Sendable {
     strategy: StrategySection,
     adapter: AdapterSection,
     training: TrainingSection,
-    cohort: CohortSection
+    cohort: CohortSection,
+    privacy: PrivacySection
   ) throws {
     let ranges = Ranges(source: "configuration")
     try ranges.require(!name.isEmpty, "name", "is empty; clients keep the run's state under its name")
@@ -52,7 +53,8 @@ public struct RunDefinition: Sendable {
     manifest.adapter.dropout = adapter.dropout
     manifest.adapter.scaling = try adapter.resolvedScaling(for: strategy.name).rawValue
     manifest.adapter.targetModules = adapter.targetModules
-    manifest.adapter.initialisation = adapter.initialisation.rawValue
+    let initialisation = try adapter.resolvedInitialisation(for: strategy.name, privacy: privacy)
+    manifest.adapter.initialisation = initialisation.rawValue
     manifest.model.fingerprint = .init(base.fingerprint)
     manifest.model.labels = labels
     guard model.maxLength <= base.spec.maximumPositions else {
@@ -73,6 +75,16 @@ public struct RunDefinition: Sendable {
     )
     manifest.cohort.quorum = try RunDefinition.count(cohort.quorum, "cohort.quorum", atLeast: 1)
     manifest.cohort.deadlineSeconds = cohort.deadlineSeconds
+    manifest.cohort.selection = cohort.selection
+    let privacyTerms = PrivacyTermsBuilder(
+      section: privacy,
+      rounds: rounds,
+      localSteps: training.localSteps,
+      batchSize: training.batchSize,
+      cohort: cohort,
+      weighting: strategy.weighting
+    )
+    if let terms = try privacyTerms.terms() { manifest.privacy = terms }
     let rule = try Strategy(
       name: strategy.name,
       head: head,
@@ -86,7 +98,7 @@ public struct RunDefinition: Sendable {
         dropout: adapter.dropout,
         scaling: try adapter.resolvedScaling(for: strategy.name),
         targets: .suffixes(adapter.targetModules),
-        initialisation: adapter.initialisation
+        initialisation: initialisation
       ),
       head: ClassificationHead(labelCount: labels.count, pooling: model.pooling)
     )
@@ -110,7 +122,8 @@ public struct RunDefinition: Sendable {
       strategy: configuration.strategy,
       adapter: configuration.adapter,
       training: configuration.training,
-      cohort: configuration.cohort
+      cohort: configuration.cohort,
+      privacy: configuration.privacy
     )
   }
 
@@ -156,6 +169,43 @@ extension StrategySection {
 }
 
 extension AdapterSection {
+  /// How A and B start, with `default` resolved: FedSA that holds B under privacy needs a B that is not zero, since A's
+  /// gradient is zero with it.
+  public func resolvedInitialisation(
+    for name: StrategyName,
+    privacy: PrivacySection,
+    source: String = "configuration"
+  ) throws -> LoRAConfiguration.Initialisation {
+    let isFedSA = name == .fedsaLoRA || name == .fedsaRSLoRA
+    let holdsB = privacy.level == .record && privacy.personal != "joint" && isFedSA
+    if initialisation == "default" { return holdsB ? .orthonormalB : .kaiming }
+    guard let rule = LoRAConfiguration.Initialisation(rawValue: initialisation) else {
+      throw ConfigurationError(
+        source: source,
+        key: "adapter.initialisation",
+        reason: "is '\(initialisation)', expected default, "
+          + LoRAConfiguration.Initialisation.allCases.map(\.rawValue).joined(separator: ", ")
+      )
+    }
+    guard !holdsB || rule == .orthonormalB else {
+      throw ConfigurationError(
+        source: source,
+        key: "adapter.initialisation",
+        reason: "is '\(initialisation)', but privacy.personal '\(privacy.personal)' holds B at its start: with B = 0 the "
+          + "gradient of A is zero and nothing would be learnt; use orthonormal-b"
+      )
+    }
+    guard rule != .orthonormalB || isFedSA || name == .fedit else {
+      throw ConfigurationError(
+        source: source,
+        key: "adapter.initialisation",
+        reason: "is 'orthonormal-b', where A starts at zero; strategy \(name.rawValue) never trains A, so B's gradient "
+          + "would stay zero"
+      )
+    }
+    return rule
+  }
+
   /// The scale rule with `default` resolved; fedsa-rslora insists on rslora.
   public func resolvedScaling(
     for name: StrategyName,

@@ -1,5 +1,6 @@
 import FedLoRAEngine
 import FedLoRAFederation
+import FedLoRAProtocol
 import Foundation
 
 /// What `fedlora simulate [SCENARIO]` runs: several strategies on the same clients, data and seeds.
@@ -18,8 +19,8 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
   public var data: DataSection
   /// The clients.
   public var clients: ClientsSection
-  /// Strategies to compare, one after the other.
-  public var strategies: [StrategyName]
+  /// Methods to compare, one after the other: strategies by name, or names of `overrides` that say which strategy they are.
+  public var strategies: [String]
   /// Reference points to compute beside them.
   public var baselines: [Baseline]
   /// Epochs of the centralised baseline over the pooled training data.
@@ -32,13 +33,17 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
   public var training: TrainingSection
   /// Who takes part in a round.
   public var cohort: CohortSection
-  /// Changes for one strategy: strategy name → the same sections as above.
+  /// In which sense the runs are private.
+  public var privacy: PrivacySection
+  /// What `--compare` plays.
+  public var compare: CompareSection
+  /// Changes for one method, by its name in `strategies`.
   public var overrides: [String: Overrides]
 
   enum CodingKeys: String, CodingKey {
     case name, seed, output, rounds, model, data, clients, strategies, baselines
     case centralisedEpochs = "centralised_epochs"
-    case strategy, adapter, training, cohort, overrides
+    case strategy, adapter, training, cohort, privacy, compare, overrides
   }
 
   /// A reference point.
@@ -114,8 +119,10 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
     }
   }
 
-  /// What one strategy does differently; a missing key takes the scenario's value.
+  /// What one method does differently; a missing key takes the scenario's value.
   public struct Overrides: Codable, Sendable, Equatable {
+    /// The strategy, where the method is not named after it.
+    public var strategy: StrategyName?
     /// Learning rate of A and B.
     public var learningRate: Double?
     /// Learning rate of the head.
@@ -127,11 +134,20 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
     /// Role of the head.
     public var head: String?
     /// How A starts.
-    public var initialisation: LoRAConfiguration.Initialisation?
+    public var initialisation: String?
+    /// Target ε; 0 runs without privacy.
+    public var epsilon: Double?
+    /// Norm to which gradients or updates are clipped under privacy.
+    public var clippingNorm: Double?
+    /// FedSA's form of personal tensors under privacy.
+    public var personal: String?
     enum CodingKeys: String, CodingKey, CaseIterable {
+      case strategy
       case learningRate = "learning_rate"
       case headLearningRate = "head_learning_rate"
-      case optimizer, schedule, head, initialisation
+      case optimizer, schedule, head, initialisation, epsilon
+      case clippingNorm = "clipping_norm"
+      case personal
     }
 
     static let keys = CodingKeys.allCases.map(\.rawValue)
@@ -172,6 +188,9 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
       clients_per_round: 3
       quorum: 2
       deadline_seconds: 600
+      selection: random
+    \(PrivacySection.defaults)
+    \(CompareSection.defaults)
     overrides:
       fedsvd:
         learning_rate: 0.005
@@ -195,20 +214,51 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
     return (scenario, try yaml.text())
   }
 
-  /// The run that strategy `name` plays in this scenario, its overrides applied.
-  public func run(of name: StrategyName) -> (
-    strategy: StrategySection, adapter: AdapterSection, training: TrainingSection
-  ) {
-    var (strategy, adapter, training) = (strategy, adapter, training)
-    strategy.name = name
-    if name != .fedsvd { strategy.refactoriseEvery = 1 }
-    guard let own = overrides[name.rawValue] else { return (strategy, adapter, training) }
-    if let value = own.learningRate { training.learningRate = value }
-    if let value = own.headLearningRate { training.headLearningRate = value }
-    if let value = own.optimizer { training.optimizer = value }
-    if let value = own.schedule { training.schedule = value }
-    if let value = own.head { strategy.head = value }
-    if let value = own.initialisation { adapter.initialisation = value }
-    return (strategy, adapter, training)
+  /// A method with its overrides applied.
+  public struct Method: Sendable, Equatable {
+    /// Its name in tables and folders.
+    public let name: String
+    /// The federated rule.
+    public var strategy: StrategySection
+    /// The adapter.
+    public var adapter: AdapterSection
+    /// Local training.
+    public var training: TrainingSection
+    /// In which sense it is private.
+    public var privacy: PrivacySection
+  }
+
+  /// The noise multiplier of a method over all rounds of this scenario; nil without privacy.
+  /// - Throws: `ConfigurationError`, or `PrivacyParameterError` where no noise reaches the target.
+  public func calibratedNoise(of method: Method) throws -> Double? {
+    try PrivacyTermsBuilder(
+      section: method.privacy,
+      rounds: rounds,
+      localSteps: method.training.localSteps,
+      batchSize: method.training.batchSize,
+      cohort: cohort,
+      weighting: method.strategy.weighting
+    ).terms()?.noiseMultiplier
+  }
+
+  /// The method of this name; nil where the name is neither a strategy's nor that of an override with a strategy.
+  public func method(_ name: String) -> Method? {
+    let own = overrides[name]
+    guard let rule = own?.strategy ?? StrategyName(rawValue: name) else { return nil }
+    var method = Method(name: name, strategy: strategy, adapter: adapter, training: training, privacy: privacy)
+    method.strategy.name = rule
+    if rule != .fedsvd { method.strategy.refactoriseEvery = 1 }
+    guard let own else { return method }
+    if let value = own.learningRate { method.training.learningRate = value }
+    if let value = own.headLearningRate { method.training.headLearningRate = value }
+    if let value = own.optimizer { method.training.optimizer = value }
+    if let value = own.schedule { method.training.schedule = value }
+    if let value = own.head { method.strategy.head = value }
+    if let value = own.initialisation { method.adapter.initialisation = value }
+    if let value = own.epsilon { method.privacy.epsilon = value }
+    if own.epsilon == 0 { method.privacy.level = .none }
+    if let value = own.clippingNorm { method.privacy.clippingNorm = value }
+    if let value = own.personal { method.privacy.personal = value }
+    return method
   }
 }

@@ -47,6 +47,11 @@ extension AdapterSection {
     try ranges.require(dropout >= 0 && dropout < 1, "adapter.dropout", "is \(dropout), expected at least 0 and below 1")
     try ranges.require(!targetModules.isEmpty, "adapter.target_modules", "is empty, expected names such as query")
     _ = try resolvedScaling(for: strategy, source: ranges.source)
+    try ranges.oneOf(
+      ["default"] + LoRAConfiguration.Initialisation.allCases.map(\.rawValue),
+      initialisation,
+      "adapter.initialisation"
+    )
   }
 }
 
@@ -86,6 +91,7 @@ extension CohortSection {
       "cohort.quorum",
       "is \(quorum), but min_clients is \(minClients); a run must not start with fewer clients than a round needs"
     )
+    try ranges.oneOf(["random", "balanced"], selection, "cohort.selection")
     try ranges.positive(deadlineSeconds, "cohort.deadline_seconds")
     try ranges.require(
       deadlineSeconds <= CohortSection.longestDeadline,
@@ -111,6 +117,7 @@ extension RunConfiguration {
     try adapter.validate(ranges, strategy: strategy.name)
     try training.validate(ranges)
     try cohort.validate(ranges)
+    try privacy.validate(ranges)
   }
 
   static func validate(labels: [String], _ ranges: Ranges) throws {
@@ -162,28 +169,45 @@ extension ScenarioConfiguration {
       "strategies",
       "is empty, and so is baselines: nothing to run"
     )
+    let known = StrategyName.allCases.map(\.rawValue).joined(separator: ", ")
     for key in overrides.keys.sorted() {
       try ranges.require(
-        StrategyName(rawValue: key) != nil,
+        method(key) != nil,
         "overrides.\(key)",
-        "is no strategy; known are \(StrategyName.allCases.map(\.rawValue).joined(separator: ", "))"
+        "is no strategy, and names none by its key 'strategy'; known are \(known)"
+      )
+      try ranges.require(
+        !key.isEmpty && !key.contains("/") && !key.hasPrefix("."),
+        "overrides.\(key)",
+        "is no name for a folder"
       )
     }
+    try ranges.require(Set(strategies).count == strategies.count, "strategies", "names a method twice")
     try model.validate(ranges)
     try strategy.validate(ranges)
     try training.validate(ranges)
     try cohort.validate(ranges)
-    for name in strategies {
-      let own = run(of: name)
+    try privacy.validate(ranges)
+    try compare.validate(ranges)
+    for (index, name) in strategies.enumerated() {
+      guard let own = method(name) else {
+        throw ConfigurationError(
+          source: source,
+          key: "strategies.\(index)",
+          reason: "is '\(name)', which is no strategy and no override with one; known are \(known)"
+        )
+      }
       do {
         try own.strategy.validate(ranges)
         try own.training.validate(ranges)
+        try own.privacy.validate(ranges)
       } catch let fault as ConfigurationError {
         // The scenario's own sections are sound, so the override is not.
         let field = fault.key.split(separator: ".").last ?? ""
-        throw ConfigurationError(source: source, key: "overrides.\(name.rawValue).\(field)", reason: fault.reason)
+        throw ConfigurationError(source: source, key: "overrides.\(name).\(field)", reason: fault.reason)
       }
-      try own.adapter.validate(ranges, strategy: name)
+      try own.adapter.validate(ranges, strategy: own.strategy.name)
+      _ = try own.adapter.resolvedInitialisation(for: own.strategy.name, privacy: own.privacy, source: source)
     }
     if strategies.isEmpty { try adapter.validate(ranges, strategy: strategy.name) }
   }

@@ -46,8 +46,9 @@ public struct AdapterSection: Codable, Sendable, Equatable {
   public var scaling: String
   /// Suffixes of module paths, as PEFT's list form.
   public var targetModules: [String]
-  /// `kaiming` or `orthonormal`.
-  public var initialisation: LoRAConfiguration.Initialisation
+  /// `kaiming` or `orthonormal` A with B zero; `orthonormal-b` with A zero; or `default`: orthonormal-b where FedSA holds
+  /// B under privacy, kaiming otherwise.
+  public var initialisation: String
   enum CodingKeys: String, CodingKey {
     case rank, alpha, dropout, scaling
     case targetModules = "target_modules"
@@ -101,10 +102,13 @@ public struct CohortSection: Codable, Sendable, Equatable {
   public var quorum: Int
   /// Seconds until a round closes.
   public var deadlineSeconds: Double
+  /// `random`, or `balanced`: who took part least comes first.
+  public var selection: String
   enum CodingKeys: String, CodingKey {
     case minClients = "min_clients"
     case clientsPerRound = "clients_per_round"
     case quorum
     case deadlineSeconds = "deadline_seconds"
+    case selection
   }
 }

@@ -1,8 +1,10 @@
 import ArgumentParser
 import FedLoRACheckpoint
 import FedLoRAClient
+import FedLoRAConfiguration
 import FedLoRAEngine
 import FedLoRAProtocol
+import FedLoRASimulation
 import Foundation
 import Logging
 
@@ -44,7 +46,11 @@ struct Client: AsyncParsableCommand {
   var adapter: String?
   @Option(help: "Compute threads.")
   var threads = 1
-  @Flag(help: "Do not tell the coordinator the mean training loss.")
+  @Option(help: "Policy file (YAML): what this client agrees to. 'fedlora privacy policy' prints the standard one.")
+  var policy: String?
+  @Option(help: "Folder of the ledgers of what was spent on each data set; without it STATE/ledgers.")
+  var ledgers: String?
+  @Flag(help: "Do not tell the coordinator the mean training loss, which in private runs is never told.")
   var hideLoss = false
   @Flag(help: "Log every message to standard error.")
   var verbose = false
@@ -60,24 +66,34 @@ struct Client: AsyncParsableCommand {
     let columns = DatasetColumns(text: text, pair: textPair, label: label)
     let names = labels?.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }
     let length = min(maxLength, base.spec.maximumPositions)
-    let own = try DatasetReader.read(URL(fileURLWithPath: data), columns: columns, labels: names)
-    let examples = try TokenizedDataset(own, tokenizer: tokenizer, maxLength: length).examples
-    let held = try test.map {
-      try TokenizedDataset(
-        DatasetReader.read(URL(fileURLWithPath: $0), columns: columns, labels: own.labels),
-        tokenizer: tokenizer,
-        maxLength: length
-      ).examples
+    var agreed = try policy.map { try ClientPolicy.load(URL(fileURLWithPath: $0)) } ?? .standard
+    if hideLoss { agreed.metrics.removeAll { $0 == "loss" } }
+    let source = URL(fileURLWithPath: data)
+    // A file that is not there is said at once; what is in it is read when the run's terms are acceptable.
+    guard FileManager.default.isReadableFile(atPath: source.path) else {
+      throw CommandFailure(status: .badData, description: "\(data) cannot be read")
+    }
+    let local = LocalData {
+      try await Blocking.run {
+        let own = try DatasetReader.read(source, columns: columns, labels: names)
+        return ClientRecords(
+          examples: try TokenizedDataset(own, tokenizer: tokenizer, maxLength: length).examples,
+          labels: own.labels,
+          maxLength: length,
+          fingerprint: DatasetFingerprint.of(own)
+        )
+      }
     }
     let slots = EngineSlots(base: base, count: 1, threadsPerSlot: threads)
+    let stateFolder = URL(fileURLWithPath: state)
     let trainer = EngineTrainer(
       slots: slots,
-      examples: examples,
-      labels: own.labels,
-      maxLength: length,
-      sharesLoss: !hideLoss
+      data: local,
+      privacy: ClientPrivacy(
+        policy: agreed,
+        ledgerFolder: ledgers.map { URL(fileURLWithPath: $0) } ?? stateFolder.appendingPathComponent("ledgers")
+      )
     )
-    let stateFolder = URL(fileURLWithPath: state)
     let client = FederatedClient(
       identity: tls,
       host: host,
@@ -88,6 +104,14 @@ struct Client: AsyncParsableCommand {
     ) { Client.show($0) }
     let outcome = try await Interrupt.cancelling(notice: "stopping; run the same command again to rejoin") {
       try await client.run()
+    }
+    let classes = try await local.records().labels
+    let held = try test.map {
+      try TokenizedDataset(
+        DatasetReader.read(URL(fileURLWithPath: $0), columns: columns, labels: classes),
+        tokenizer: tokenizer,
+        maxLength: length
+      ).examples
     }
     try await finish(outcome, trainer, held)
   }

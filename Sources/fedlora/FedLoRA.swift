@@ -19,7 +19,7 @@ import Foundation
       configuration, 69 the other side could not be reached or refused, 75 the run failed or was stopped, 130 interrupted.
       """,
     version: version,
-    subcommands: [Simulate.self, Coordinator.self, Client.self, CA.self]
+    subcommands: [Simulate.self, Coordinator.self, Client.self, CA.self, Privacy.self]
   )
 
   static func main() async {

@@ -21,6 +21,7 @@ final class Progress: Sendable {
         "\(clients) clients, \(train) training and \(test) held-out examples of \(labels) classes, base model of "
           + String(format: "%.1f M parameters", Double(parameters) / 1e6)
       )
+    case .cell(let name, let number, let total): line("run \(number) of \(total): \(name)")
     case .started(let name, let rounds):
       state.withLock {
         $0.title = name

@@ -16,6 +16,7 @@ struct Simulate: AsyncParsableCommand {
         fedlora simulate sst2 --model minilm --data train.tsv --test test.tsv
         fedlora simulate --set rounds=30 --set clients.dirichlet_alpha=0.1
         fedlora simulate --print-config > mine.yaml && fedlora simulate mine.yaml
+        fedlora simulate --compare --set privacy.clipping_norm=2 --set 'compare.epsilons=[0, 6, 3]'
 
       A scenario is a YAML file, or the name of one that comes with fedlora (fedlora simulate --list).
       """
@@ -33,6 +34,10 @@ struct Simulate: AsyncParsableCommand {
   var output: String?
   @Option(name: .customLong("set"), help: "Change one key: training.batch_size=16. May be repeated.")
   var assignments: [String] = []
+  @Flag(
+    help: "Play every method at every epsilon with every seed of the section 'compare'; goes on where it was stopped."
+  )
+  var compare = false
   @Flag(help: "Print the effective configuration and stop.")
   var printConfig = false
   @Flag(help: "List the scenarios that come with fedlora and stop.")
@@ -47,6 +52,7 @@ struct Simulate: AsyncParsableCommand {
     let (configuration, effective) = try load()
     if printConfig { return Output.write(effective.trimmingCharacters(in: .newlines)) }
     let progress = Progress()
+    if compare { return try await compareMethods(configuration, progress) }
     let simulation = SimulationRun(
       scenario: configuration,
       effectiveConfiguration: effective,
@@ -73,6 +79,24 @@ struct Simulate: AsyncParsableCommand {
         ) + report.folder
       )
     }
+  }
+
+  private func compareMethods(_ configuration: ScenarioConfiguration, _ progress: Progress) async throws {
+    let comparison = Comparison(
+      scenario: configuration,
+      logger: verbose
+        ? .command("fedlora.comparison", verbose: true)
+        : Logger(label: "fedlora.comparison") { _ in SwiftLogNoOpLogHandler() }
+    )
+    let report = try await Interrupt.cancelling(
+      notice: "stopping; the same command goes on with the runs that have no result yet"
+    ) {
+      try await comparison.run { progress.show($0) }
+    }
+    progress.line("")
+    if format == .json { return try Output.printJSON(report) }
+    Output.write(report.table)
+    Output.write("\nResults of every run: \(report.folder)")
   }
 
   private func load() throws -> (ScenarioConfiguration, String) {

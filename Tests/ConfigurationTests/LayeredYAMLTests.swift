@@ -163,11 +163,11 @@ struct LayeredYAMLTests {
       ),
       assignments: ["overrides.fedsa-lora.head_learning_rate=0.25"]
     )
-    let svd = scenario.run(of: .fedsvd)
+    let svd = try #require(scenario.method("fedsvd"))
     #expect(svd.training.learningRate == 0.5 && svd.training.optimizer == "sgd" && svd.strategy.head == "frozen")
-    #expect(svd.adapter.initialisation == .orthonormal)
+    #expect(svd.adapter.initialisation == "orthonormal")
     #expect(svd.strategy.refactoriseEvery == 2)
-    let sa = scenario.run(of: .fedsaLoRA)
+    let sa = try #require(scenario.method("fedsa-lora"))
     #expect(sa.training.headLearningRate == 0.25)
     #expect(sa.training.learningRate == scenario.training.learningRate && sa.strategy.head == "default")
     #expect(sa.strategy.refactoriseEvery == 1)

@@ -87,6 +87,8 @@ package final class ToyTrainer: LocalTrainer {
   /// The rounds that were trained here, in order.
   package var trained: [Int] { rounds.withLock { $0 } }
 
+  package func statedExamples(_ manifest: WireRunManifest) async throws -> Int { exampleCount }
+
   package func check(_ manifest: WireRunManifest) async throws {
     guard manifest.model.fingerprint == fingerprint else {
       throw ManifestRefusal(code: "wrong-model", reason: "the run is about another model")

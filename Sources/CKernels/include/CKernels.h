@@ -44,6 +44,10 @@ void fl_layernorm_backward(const float *_Nonnull dy, const float *_Nonnull x, co
 void fl_add(float *_Nonnull y, const float *_Nonnull x, size_t n);
 /// y[i] += a · x[i].
 void fl_axpy(float a, const float *_Nonnull x, float *_Nonnull y, size_t n);
+/// sum[i] += scale · x[i] rounded to the nearest integer (ties to even); |scale · x[i]| must be below 2^23.
+void fl_quantise_add(const float *_Nonnull x, float scale, int32_t *_Nonnull sum, size_t n);
+/// y[i] += x[i].
+void fl_add_int32(int64_t *_Nonnull y, const int32_t *_Nonnull x, size_t n);
 /// y[i] *= a.
 void fl_scale(float a, float *_Nonnull y, size_t n);
 /// Every row of y becomes `row`.

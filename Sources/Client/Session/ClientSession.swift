@@ -119,18 +119,18 @@ struct ClientSession: Sendable {
     var ready = WireReady()
     ready.runID = manifest.runID
     ready.manifestSha256 = hash
-    ready.examples = declaredExamples(manifest)
+    ready.examples = try await statedExamples(manifest)
     ready.pendingRound = UInt64(pending ?? 0)
     try await connection.send(WireEnvelope(.ready(ready)))
     if let pending { try await connection.send(try state.sealedUpdate(of: pending)) }
   }
 
   /// The example count leaves the client only where the weights of the run need it.
-  private func declaredExamples(_ manifest: WireRunManifest) -> UInt64 {
+  private func statedExamples(_ manifest: WireRunManifest) async throws -> UInt64 {
     switch manifest.strategy.weighting {
     case "uniform": 0
-    case "capped": min(UInt64(trainer.exampleCount), manifest.strategy.weightCap)
-    default: UInt64(trainer.exampleCount)
+    case "capped": min(UInt64(try await trainer.statedExamples(manifest)), manifest.strategy.weightCap)
+    default: UInt64(try await trainer.statedExamples(manifest))
     }
   }
 
@@ -287,7 +287,7 @@ struct ClientSession: Sendable {
     var update = WireUpdate()
     update.runID = manifest.runID
     update.round = wire.round
-    update.examples = declaredExamples(manifest)
+    update.examples = try await statedExamples(manifest)
     update.metrics = trained.metrics
     let sealed = try SealedMessage(WireEnvelope(.update(update)), payload: TensorPayload(trained.upload))
     let round = Int(clamping: wire.round)
@@ -345,11 +345,23 @@ struct ClientSession: Sendable {
     } else {
       personal = try await trainer.initialPersonal(manifest)
     }
+    var finished = personal
+    if case .completed = ending, let tensors {
+      finished = try await trainer.finish(
+        RoundAssignment(
+          manifest: manifest,
+          round: Int(manifest.rounds),
+          clientName: name,
+          state: tensors,
+          personal: personal
+        )
+      )
+    }
     return End(
       ending: ending,
       manifest: manifest,
       finalState: tensors,
-      personal: personal,
+      personal: finished,
       roundsTrained: try state.countTrained()
     )
   }

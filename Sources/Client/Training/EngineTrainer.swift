@@ -1,4 +1,5 @@
 import FedLoRACheckpoint
+import FedLoRADP
 import FedLoRAEngine
 import FedLoRAFederation
 import FedLoRAProtocol
@@ -8,35 +9,26 @@ import Foundation
 public struct EngineTrainer: LocalTrainer {
   /// Where it runs.
   public let slots: EngineSlots
-  /// This client's training examples.
-  public let examples: [EncodedExample]
-  /// Class names in the order in which `examples` count them.
-  public let labels: [String]
-  /// Longest sequence to which the examples were truncated.
-  public let maxLength: Int
-  /// Whether the mean training loss may leave the client.
-  public let sharesLoss: Bool
+  /// This client's training data, read once a run's terms are acceptable.
+  public let data: LocalData
+  /// What this client agrees to, and where it accounts for what was spent.
+  public let privacy: ClientPrivacy
 
-  /// Takes the slots and the client's own data.
-  public init(
-    slots: EngineSlots,
-    examples: [EncodedExample],
-    labels: [String],
-    maxLength: Int,
-    sharesLoss: Bool = true
-  ) {
+  /// Takes the slots, the client's own data and its side of privacy.
+  public init(slots: EngineSlots, data: LocalData, privacy: ClientPrivacy) {
     self.slots = slots
-    self.examples = examples
-    self.labels = labels
-    self.maxLength = maxLength
-    self.sharesLoss = sharesLoss
+    self.data = data
+    self.privacy = privacy
   }
 
-  /// Number of training examples.
-  public var exampleCount: Int { examples.count }
+  /// The number of training examples; in private runs the number that the policy declares, which is not counted.
+  public func statedExamples(_ manifest: WireRunManifest) async throws -> Int {
+    manifest.hasPrivacy ? privacy.policy.declaredExamples : try await data.records().examples.count
+  }
 
-  /// Checks model fingerprint, labels, length, adapter and the declared tensors.
+  /// Checks policy, model fingerprint, labels, length, adapter, the declared tensors and the ledger, in this order.
   public func check(_ manifest: WireRunManifest) async throws {
+    try privacy.policy.check(manifest)
     let terms = try RunTerms(manifest)
     guard Array(manifest.model.fingerprint) == slots.base.fingerprint else {
       let wanted = manifest.model.fingerprint.prefix(8).map { String(format: "%02x", $0) }.joined()
@@ -46,6 +38,8 @@ public struct EngineTrainer: LocalTrainer {
           + "\(slots.base.folder.path)"
       )
     }
+    let records = try await data.records()
+    let (labels, maxLength) = (records.labels, records.maxLength)
     guard manifest.model.labels == labels else {
       throw ManifestRefusal(
         code: "wrong-labels",
@@ -68,6 +62,7 @@ public struct EngineTrainer: LocalTrainer {
         reason: "the manifest declares other tensors than strategy \(manifest.strategy.name) has on this model"
       )
     }
+    if let privacy = terms.privacy { _ = try await ledger(privacy) }
   }
 
   /// B and head where the strategy keeps them personal, at their common start.
@@ -76,47 +71,82 @@ public struct EngineTrainer: LocalTrainer {
     return try initialTensors(terms, seed: manifest.seed).filter { terms.strategy.role(of: $0) == .personal }
   }
 
-  /// Runs the round's local steps. Everything random comes from (run seed, client name, round).
+  /// Runs the round's local steps.
+  ///
+  /// Without privacy everything random comes from (run seed, client name, round). With it the steps are charged to the
+  /// ledger first, sampling and noise come from the system, and nothing but tensors is returned.
   public func train(_ assignment: RoundAssignment) async throws -> LocalUpdate {
     let terms = try RunTerms(assignment.manifest)
     let parameters = try self.parameters(terms, assignment)
-    let examples = examples
+    let examples = try await data.records().examples
     let seed = SeededGenerator.derive(
       assignment.manifest.seed,
       "round",
       .name(assignment.clientName),
       .number(UInt64(assignment.round))
     )
-    let flag = StopFlag()
-    let (trained, summary) = try await withTaskCancellationHandler {
-      try await slots.withRunner(adapter: terms.adapter, head: terms.head) { runner in
-        var values = parameters
-        let training = LocalTraining(options: terms.options, trained: terms.trained, seed: seed)
-        let summary = try training.run(
-          runner,
-          parameters: &values,
-          examples: examples,
-          steps: terms.localSteps,
-          firstStep: (assignment.round - 1) * terms.localSteps
-        ) { _, _ in
-          if flag.isRaised { throw CancellationError() }
+    let firstStep = (assignment.round - 1) * terms.localSteps
+    let work: @Sendable (ModelRunner, inout [Float], StopFlag) throws -> LossSummary?
+    if let record = terms.privacy {
+      let ledger = try await ledger(record)
+      let privacy = privacy
+      let training = PrivateTraining(
+        terms: record,
+        options: terms.options,
+        trained: terms.trained,
+        randomness: privacy.randomness(assignment, terms: record),
+        dropoutSeed: SeededGenerator.derive(seed, "dropout")
+      )
+      work = { runner, values, flag in
+        try flag.check()
+        try privacy.charge(assignment, terms: record, localSteps: terms.localSteps, to: ledger)
+        try training.run(runner, parameters: &values, examples: examples, steps: terms.localSteps, firstStep: firstStep) {
+          _ in try flag.check()
         }
-        return (runner.model.layout.tensors(from: values), summary)
+        return nil
       }
-    } onCancel: {
-      flag.raise()
+    } else {
+      let training = LocalTraining(options: terms.options, trained: terms.trained, seed: seed)
+      work = { runner, values, flag in
+        try training.run(runner, parameters: &values, examples: examples, steps: terms.localSteps, firstStep: firstStep) {
+          _, _ in try flag.check()
+        }
+      }
     }
-    guard summary.meanLoss.isFinite, trained.entries.allSatisfy({ $0.tensor.isFinite }) else {
+    let (trained, summary) = try await run(work, terms, from: parameters)
+    guard summary?.meanLoss.isFinite ?? true, trained.entries.allSatisfy({ $0.tensor.isFinite }) else {
       throw ManifestRefusal(
         code: "diverged",
         reason: "local training gave NaN or infinity; the run needs a lower learning rate"
       )
     }
+    // A loss is about the records: in a private run it stays here.
+    let sharesLoss = privacy.policy.metrics.contains("loss") && !assignment.manifest.hasPrivacy
     return LocalUpdate(
       upload: trained.filter(terms.strategy.isUploaded),
       personal: trained.filter { terms.strategy.role(of: $0) == .personal },
-      metrics: sharesLoss ? ["loss": summary.meanLoss] : [:]
+      metrics: sharesLoss ? summary.map { ["loss": $0.meanLoss] } ?? [:] : [:]
     )
+  }
+
+  /// Trains personal tensors that the run's privacy terms held until now. Nothing of it leaves this client.
+  public func finish(_ assignment: RoundAssignment) async throws -> TensorSet {
+    let terms = try RunTerms(assignment.manifest)
+    guard let record = terms.privacy, record.personal == .after, !terms.trainedAfter.isEmpty, record.personalSteps > 0
+    else { return assignment.personal }
+    let examples = try await data.records().examples
+    let seed = SeededGenerator.derive(assignment.manifest.seed, "after", .name(assignment.clientName))
+    let training = LocalTraining(options: terms.options, trained: terms.trainedAfter, seed: seed)
+    let (trained, _) = try await run(
+      { runner, values, flag in
+        try training.run(runner, parameters: &values, examples: examples, steps: record.personalSteps, firstStep: 0) {
+          _, _ in try flag.check()
+        }
+      },
+      terms,
+      from: try parameters(terms, assignment)
+    )
+    return trained.filter { terms.strategy.role(of: $0) == .personal }
   }
 
   /// Loss and accuracy of this client's model: the state from the coordinator with the client's own tensors.
@@ -133,6 +163,30 @@ public struct EngineTrainer: LocalTrainer {
     let terms = try RunTerms(assignment.manifest)
     let model = try AdaptedModel(base: slots.base, adapter: terms.adapter, head: terms.head)
     return model.layout.tensors(from: try parameters(terms, assignment))
+  }
+
+  /// Runs `work` on one of the slots, from `parameters`; cancelling stops it after a step.
+  private func run(
+    _ work: @escaping @Sendable (ModelRunner, inout [Float], StopFlag) throws -> LossSummary?,
+    _ terms: RunTerms,
+    from parameters: [Float]
+  ) async throws -> (TensorSet, LossSummary?) {
+    let flag = StopFlag()
+    return try await withTaskCancellationHandler {
+      try await slots.withRunner(adapter: terms.adapter, head: terms.head) { runner in
+        var values = parameters
+        let summary = try work(runner, &values, flag)
+        return (runner.model.layout.tensors(from: values), summary)
+      }
+    } onCancel: {
+      flag.raise()
+    }
+  }
+
+  private func ledger(_ terms: RecordPrivacy) async throws -> PrivacyLedger {
+    do { return try await data.ledger(privacy, relation: terms.relation) } catch let error as LedgerError {
+      throw ManifestRefusal(code: "ledger", reason: error.description)
+    }
   }
 
   private func parameters(_ terms: RunTerms, _ assignment: RoundAssignment) throws -> [Float] {

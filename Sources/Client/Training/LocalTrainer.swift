@@ -43,15 +43,25 @@ public struct LocalUpdate: Sendable {
 
 /// What trains a round: our engine, or anything else that turns tensors into tensors.
 public protocol LocalTrainer: Sendable {
-  /// Number of training examples.
-  var exampleCount: Int { get }
-  /// Checks that this trainer can train what the manifest describes: its model, labels, adapter and tensors.
+  /// The number of examples to state where the weights of the run need one; nothing else asks for it.
+  func statedExamples(_ manifest: WireRunManifest) async throws -> Int
+  /// Checks that this trainer may and can train what the manifest describes: its owner's policy first, before any data are
+  /// read, then model, labels, adapter and tensors.
   /// - Throws: `ManifestRefusal` with the reason.
   func check(_ manifest: WireRunManifest) async throws
   /// This client's own tensors before its first round.
   func initialPersonal(_ manifest: WireRunManifest) async throws -> TensorSet
-  /// Trains one round. The same assignment must give the same update, so that a crash costs nothing.
+  /// Trains one round. Without privacy the same assignment must give the same update, so that a crash costs nothing; with
+  /// it, noise is never drawn twice, and a round that was interrupted is charged again.
   func train(_ assignment: RoundAssignment) async throws -> LocalUpdate
+  /// This client's own tensors once the run has completed and nothing leaves it any more.
+  /// - Parameter assignment: the run's final state, and the tensors after the last round that was trained here.
+  func finish(_ assignment: RoundAssignment) async throws -> TensorSet
+}
+
+extension LocalTrainer {
+  /// The tensors as they are.
+  public func finish(_ assignment: RoundAssignment) async throws -> TensorSet { assignment.personal }
 }
 
 /// Why a client does not take part in a run.

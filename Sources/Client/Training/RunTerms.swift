@@ -17,8 +17,12 @@ public struct RunTerms: Sendable {
   public let localSteps: Int
   /// Longest sequence in tokens.
   public let maxLength: Int
-  /// The kinds that this strategy trains.
+  /// The kinds that a round trains.
   public let trained: TrainedKinds
+  /// Kinds that are trained without noise after the last upload.
+  public let trainedAfter: TrainedKinds
+  /// Nil where the run claims no privacy at record level.
+  public let privacy: RecordPrivacy?
 
   /// Reads a manifest.
   /// - Throws: `ManifestRefusal` naming the field that this version does not understand.
@@ -101,14 +105,18 @@ public struct RunTerms: Sendable {
       ),
       maxGradientNorm: training.maxGradientNorm > 0 ? training.maxGradientNorm : nil
     )
-    trained = RunTerms.kinds(strategy)
+    privacy = try RecordPrivacy(manifest)
+    let strategy = strategy
+    trained = privacy?.trainedInRounds(strategy) ?? RunTerms.kinds { strategy.isTrained($0) }
+    trainedAfter = privacy?.personal == .after ? RunTerms.kinds { strategy.role(of: $0) == .personal } : []
   }
 
-  private static func kinds(_ strategy: Strategy) -> TrainedKinds {
+  /// The kinds whose tensors satisfy `isIncluded`.
+  static func kinds(where isIncluded: (String) -> Bool) -> TrainedKinds {
     var kinds: TrainedKinds = []
-    if strategy.isTrained("m.lora_A.weight") { kinds.insert(.loraA) }
-    if strategy.isTrained("m.lora_B.weight") { kinds.insert(.loraB) }
-    if strategy.isTrained("classifier.weight") { kinds.insert(.head) }
+    if isIncluded("m.lora_A.weight") { kinds.insert(.loraA) }
+    if isIncluded("m.lora_B.weight") { kinds.insert(.loraB) }
+    if isIncluded("classifier.weight") { kinds.insert(.head) }
     return kinds
   }
 }

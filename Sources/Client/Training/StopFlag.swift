@@ -5,5 +5,7 @@ package final class StopFlag: Sendable {
   private let raised = Atomic<Bool>(false)
   package init() {}
   package var isRaised: Bool { raised.load(ordering: .relaxed) }
+  /// - Throws: `CancellationError` once raised.
+  package func check() throws { if isRaised { throw CancellationError() } }
   package func raise() { raised.store(true, ordering: .relaxed) }
 }

@@ -2,7 +2,7 @@ import FedLoRALinearAlgebra
 
 /// The start of an adapter and head: PEFT's distributions, from a seed, the same on every machine.
 public enum AdapterInitialisation {
-  /// The flat vector that a run starts from: A by the configured rule, B zero, head weight N(0, 0.02²), head bias zero.
+  /// The flat vector that a run starts from: A and B by the configured rule, one of them zero, head weight N(0, 0.02²), head bias zero.
   ///
   /// Every tensor has its own stream derived from the seed and its name, so that adding a module changes no other.
   /// - Throws: `LinearAlgebraError` when the orthonormal start's QR fails.
@@ -21,6 +21,14 @@ public enum AdapterInitialisation {
         values.replaceSubrange(entry.range, with: start)
       case .head where entry.shape.count == 2:
         for index in entry.range { values[index] = Float(0.02 * generator.normal()) }
+      case .loraB where model.adapter.initialisation == .orthonormalB:
+        let (rows, rank) = (entry.shape[0], entry.shape[1])
+        let gaussian = try Matrix(
+          rows: rows,
+          columns: rank,
+          values: (0..<rows * rank).map { _ in generator.normal() }
+        )
+        values.replaceSubrange(entry.range, with: try ThinQR(gaussian).q.floats)
       case .loraB, .head:
         break
       }
@@ -47,6 +55,8 @@ public enum AdapterInitialisation {
         values: (0..<rank * inputSize).map { _ in generator.normal() }
       )
       return try ThinQR(transposeOf: gaussian).q.transposed.floats
+    case .orthonormalB:
+      return [Float](repeating: 0, count: rank * inputSize)
     }
   }
 }

@@ -10,12 +10,14 @@ public struct LoRAConfiguration: Sendable, Equatable {
     case rslora
   }
 
-  /// How A starts. B always starts at zero.
+  /// How A and B start; their product is always zero.
   public enum Initialisation: String, Sendable, CaseIterable, Codable {
     /// Kaiming uniform with a = √5, as PEFT does it: U(−1/√dIn, 1/√dIn).
     case kaiming
-    /// Rows orthonormal, from the QR of a Gaussian matrix.
+    /// A's rows orthonormal, from the QR of a Gaussian matrix; B zero.
     case orthonormal
+    /// B's columns orthonormal in the same way; A zero. For training A while B is held.
+    case orthonormalB = "orthonormal-b"
   }
 
   /// The rank r, at least 1.

@@ -99,16 +99,19 @@ struct AdaptedLinear {
     )
   }
 
-  /// Adds the gradients of A and B to `gradients` and, where asked for, the gradient of X to `gradInput`.
+  /// Leaves the gradients of A and B in `gradients` and, where asked for, the gradient of X in `gradInput`.
   ///
-  /// dB = s dYᵀ H, dH = s dY B, dA = dHᵀ drop(X), dX = dY W₀ + mask ∘ (dH A).
-  /// - Parameter overwrite: whether `gradInput` is set rather than added to.
+  /// dB = s dYᵀ H, dH = s dY B, dA = dHᵀ drop(X), dX = dY W₀ + mask ∘ (dH A); for one sequence the same over its rows.
+  /// - Parameters:
+  ///   - groups: how the rows belong to sequences.
+  ///   - overwrite: whether `gradInput` is set rather than added to.
   func backward(
     _ dy: UnsafePointer<Float>,
     input x: UnsafePointer<Float>,
     rows: Int,
     parameters: UnsafePointer<Float>,
-    gradients: UnsafeMutablePointer<Float>,
+    gradients: GradientTarget,
+    groups: GradientTarget.Rows,
     trained: TrainedKinds,
     down: UnsafePointer<Float>?,
     gradInput: UnsafeMutablePointer<Float>?,
@@ -136,21 +139,23 @@ struct AdaptedLinear {
     }
     guard let slot, let down else { return }
     if trained.contains(.loraB) {
-      BLAS.sgemm(
-        transA: true,
-        transB: false,
-        m: output,
-        n: rank,
-        k: rows,
-        alpha: scale,
-        a: dy,
-        lda: output,
-        b: down,
-        ldb: rank,
-        beta: 1,
-        c: gradients + slot.bOffset,
-        ldc: rank
-      )
+      gradients.forEachGroup(groups, offset: slot.bOffset, count: output * rank) { first, count, target, beta in
+        BLAS.sgemm(
+          transA: true,
+          transB: false,
+          m: output,
+          n: rank,
+          k: count,
+          alpha: scale,
+          a: dy + first * output,
+          lda: output,
+          b: down + first * rank,
+          ldb: rank,
+          beta: beta,
+          c: target,
+          ldc: rank
+        )
+      }
     }
     guard trained.contains(.loraA) || gradInput != nil else { return }
     BLAS.sgemm(
@@ -169,20 +174,22 @@ struct AdaptedLinear {
     )
     if trained.contains(.loraA) {
       let adapterInput = self.adapterInput(x, rows: rows, slot: slot, dropout: dropout, scratch: scratch)
-      BLAS.sgemm(
-        transA: true,
-        transB: false,
-        m: rank,
-        n: input,
-        k: rows,
-        a: gradDown,
-        lda: rank,
-        b: adapterInput,
-        ldb: input,
-        beta: 1,
-        c: gradients + slot.aOffset,
-        ldc: input
-      )
+      gradients.forEachGroup(groups, offset: slot.aOffset, count: rank * input) { first, count, target, beta in
+        BLAS.sgemm(
+          transA: true,
+          transB: false,
+          m: rank,
+          n: input,
+          k: count,
+          a: gradDown + first * rank,
+          lda: rank,
+          b: adapterInput + first * input,
+          ldb: input,
+          beta: beta,
+          c: target,
+          ldc: input
+        )
+      }
     }
     guard let gradInput else { return }
     if dropout.key == nil {

@@ -63,7 +63,7 @@ extension SlicePass {
     _ input: Input,
     _ buffers: PassBuffers,
     trained: TrainedKinds,
-    gradients: UnsafeMutablePointer<Float>
+    gradients: GradientTarget
   ) {
     let spec = model.base.spec
     let layer = model.base.layers[index]
@@ -80,20 +80,23 @@ extension SlicePass {
       to dx: UnsafeMutablePointer<Float>?,
       overwrite: Bool
     ) {
-      adapted(index, module).backward(
-        dy,
-        input: moduleInput,
-        rows: rows,
-        parameters: input.parameters,
-        gradients: gradients,
-        trained: trained,
-        down: own.down[module.rawValue].map { UnsafePointer($0) },
-        gradInput: dx,
-        overwrite: overwrite,
-        dropout: input.dropout,
-        gradDown: buffers.gradDown,
-        scratch: buffers.dropped
-      )
+      withOffsets(input) { offsets in
+        adapted(index, module).backward(
+          dy,
+          input: moduleInput,
+          rows: rows,
+          parameters: input.parameters,
+          gradients: gradients,
+          groups: .tokens(offsets),
+          trained: trained,
+          down: own.down[module.rawValue].map { UnsafePointer($0) },
+          gradInput: dx,
+          overwrite: overwrite,
+          dropout: input.dropout,
+          gradDown: buffers.gradDown,
+          scratch: buffers.dropped
+        )
+      }
     }
 
     // y = norm(u + f): the norm's gradient flows to both u and f.

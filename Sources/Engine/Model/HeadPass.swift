@@ -78,28 +78,34 @@ extension SlicePass {
     _ input: Input,
     _ buffers: PassBuffers,
     trained: TrainedKinds,
-    gradients: UnsafeMutablePointer<Float>,
+    gradients: GradientTarget,
     needsPooled: Bool
   ) -> Bool {
     let hidden = model.base.spec.hiddenSize
     let labels = model.head.labelCount
     let rows = input.sequences.count
     if trained.contains(.head) {
-      BLAS.sgemm(
-        transA: true,
-        transB: false,
-        m: labels,
-        n: hidden,
-        k: rows,
-        a: buffers.logits,
-        lda: labels,
-        b: buffers.pooled,
-        ldb: hidden,
-        beta: 1,
-        c: gradients + model.classifierWeightOffset,
-        ldc: hidden
-      )
-      fl_add_column_sums(buffers.logits, gradients + model.classifierBiasOffset, rows, labels)
+      let (weight, bias) = (model.classifierWeightOffset, model.classifierBiasOffset)
+      gradients.forEachGroup(.sequences(rows), offset: weight, count: labels * hidden) { first, count, target, beta in
+        BLAS.sgemm(
+          transA: true,
+          transB: false,
+          m: labels,
+          n: hidden,
+          k: count,
+          a: buffers.logits + first * labels,
+          lda: labels,
+          b: buffers.pooled + first * hidden,
+          ldb: hidden,
+          beta: beta,
+          c: target,
+          ldc: hidden
+        )
+      }
+      gradients.forEachGroup(.sequences(rows), offset: bias, count: labels) { first, count, target, beta in
+        if beta == 0 { target.update(repeating: 0, count: labels) }
+        fl_add_column_sums(buffers.logits + first * labels, target, count, labels)
+      }
     }
     guard needsPooled else { return false }
     BLAS.sgemm(
@@ -128,6 +134,7 @@ extension SlicePass {
         rows: rows,
         parameters: input.parameters,
         gradients: gradients,
+        groups: .sequences(rows),
         trained: trained,
         down: model.poolerSlot == nil ? nil : UnsafePointer(buffers.poolerDown),
         gradInput: reachesLayers ? buffers.pooled : nil,

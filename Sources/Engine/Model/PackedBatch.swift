@@ -59,8 +59,9 @@ public struct PackedBatch: Sendable, Equatable {
   /// Cuts the batch into runs of whole sequences of roughly equal token counts.
   ///
   /// A slice is the unit of work of a thread and bounds its activations: about `tokensPerSlice` tokens, or one
-  /// sequence where that is longer. The number of slices is a multiple of `threads` where there are enough sequences.
-  func slices(threads: Int, tokensPerSlice: Int) -> [Range<Int>] {
+  /// sequence where that is longer, and at most `sequencesPerSlice` sequences. The number of slices is a multiple of
+  /// `threads` where there are enough sequences.
+  func slices(threads: Int, tokensPerSlice: Int, sequencesPerSlice: Int = .max) -> [Range<Int>] {
     guard count > 0 else { return [] }
     let rounds = max(1, (tokens.count + threads * tokensPerSlice - 1) / (threads * tokensPerSlice))
     let wanted = min(count, rounds * threads)
@@ -72,6 +73,10 @@ public struct PackedBatch: Sendable, Equatable {
       var end = start + 1
       while end < latest, offsets[end + 1] <= target { end += 1 }
       if slice == wanted - 1 { end = count }
+      while end - start > sequencesPerSlice {
+        result.append(start..<(start + sequencesPerSlice))
+        start += sequencesPerSlice
+      }
       result.append(start..<end)
       start = end
     }

@@ -53,9 +53,9 @@ final class SlicePass: @unchecked Sendable {
   /// The pooled vectors of the last pass, sequences × hidden.
   var pooledVectors: UnsafePointer<Float>? { buffers.map { UnsafePointer($0.pooled) } }
 
-  /// Adds the gradients of all `trained` parameters to `gradients`, given the logits' gradient (S × labels) in place
+  /// Leaves the gradients of all `trained` parameters in `gradients`, given the logits' gradient (S × labels) in place
   /// of the logits. Must follow a training forward of the same input.
-  func backward(_ input: Input, trained: TrainedKinds, gradients: UnsafeMutablePointer<Float>) {
+  func backward(_ input: Input, trained: TrainedKinds, gradients: GradientTarget) {
     guard let buffers else { preconditionFailure("a backward pass needs a forward pass before it") }
     let spec = model.base.spec
     let needsPooled =

@@ -44,8 +44,9 @@ public final class ModelRunner: @unchecked Sendable {
   /// Tokens that a slice aims at: enough for an efficient product, few enough to stay in cache.
   public let tokensPerSlice: Int
 
-  private let passes: [SlicePass]
+  let passes: [SlicePass]
   private let sums: [UnsafeMutablePointer<Float>]
+  private var exampleWorkers: (trained: TrainedKinds, workers: [ExampleGradients])?
 
   /// Prepares one pass and one gradient sum per thread.
   public init(model: AdaptedModel, pool: ComputePool, tokensPerSlice: Int = 1024) {
@@ -86,10 +87,11 @@ public final class ModelRunner: @unchecked Sendable {
     let slices = batch.slices(threads: pool.threadCount, tokensPerSlice: tokensPerSlice)
     let factor = batch.count == 0 ? 0 : 1 / Float(batch.count)
     let key = model.adapter.dropout > 0 ? dropoutKey : nil
+    for sum in sums { sum.update(repeating: 0, count: model.layout.count) }
     let total = run(slices, batch: batch, parameters: parameters, dropoutKey: key) { pass, input, thread in
       let logits = pass.forward(input, isTraining: true)
       let summary = CrossEntropy.apply(logits, input: input, labelCount: self.model.head.labelCount, factor: factor)
-      pass.backward(input, trained: trained, gradients: self.sums[thread])
+      pass.backward(input, trained: trained, gradients: .sum(self.sums[thread]))
       return summary
     }
     gradient.withUnsafeMutableBufferPointer { target in
@@ -171,7 +173,16 @@ public final class ModelRunner: @unchecked Sendable {
     return result
   }
 
-  private func check(_ batch: PackedBatch, _ parameters: [Float]) throws {
+  /// One buffer of per-example gradients a thread, kept as long as the same kinds are trained.
+  func exampleWorkers(_ trained: TrainedKinds) -> [ExampleGradients] {
+    if let exampleWorkers, exampleWorkers.trained == trained { return exampleWorkers.workers }
+    let ranges = trainedRanges(trained)
+    let workers = (0..<pool.threadCount).map { _ in ExampleGradients(stride: model.layout.count, ranges: ranges) }
+    exampleWorkers = (trained, workers)
+    return workers
+  }
+
+  func check(_ batch: PackedBatch, _ parameters: [Float]) throws {
     try batch.validate(for: model)
     guard parameters.count == model.layout.count else {
       throw ModelError.wrongParameter(
@@ -181,7 +192,7 @@ public final class ModelRunner: @unchecked Sendable {
     }
   }
 
-  private func run(
+  func run(
     _ slices: [Range<Int>],
     batch: PackedBatch,
     parameters: [Float],
@@ -196,7 +207,6 @@ public final class ModelRunner: @unchecked Sendable {
       parameters.withUnsafeBufferPointer { values in
         guard let start = values.baseAddress else { return }
         pool.forEachThread { [self] thread in
-          sums[thread].update(repeating: 0, count: model.layout.count)
           var own = LossSummary()
           for slice in stride(from: thread, to: slices.count, by: threads) {
             let first = batch.offsets[slices[slice].lowerBound]

@@ -1,0 +1,154 @@
+import Foundation
+
+/// What a comparison found, with intervals over its seeds.
+public struct ComparisonReport: Encodable, Sendable {
+  /// One run.
+  public struct Run: Encodable, Sendable {
+    /// The method's name.
+    public let method: String
+    /// Target ε; 0 without privacy; nil where the scenario's own section holds.
+    public let epsilon: Double?
+    /// The seed.
+    public let seed: UInt64
+    /// Factor on the learning rates that was chosen on the tuning seed.
+    public let factor: Double
+    /// The outcome.
+    public let row: ResultRow
+  }
+
+  /// Mean and 95 % interval of one number over the seeds.
+  public struct Estimate: Encodable, Sendable, Equatable {
+    /// Mean.
+    public let mean: Double
+    /// Half the width of Student's 95 % interval; nil with fewer than two seeds.
+    public let halfWidth: Double?
+
+    /// Student's interval of the mean.
+    init?(_ values: [Double]) {
+      guard !values.isEmpty else { return nil }
+      mean = values.reduce(0, +) / Double(values.count)
+      let centre = mean
+      guard values.count > 1 else {
+        halfWidth = nil
+        return
+      }
+      let variance = values.reduce(0) { $0 + ($1 - centre) * ($1 - centre) } / Double(values.count - 1)
+      halfWidth = StudentT.quantile975(degreesOfFreedom: values.count - 1) * (variance / Double(values.count)).squareRoot()
+    }
+  }
+
+  /// One line of the table: a method at one ε.
+  public struct Line: Encodable, Sendable {
+    /// The method's name.
+    public let method: String
+    /// Target ε.
+    public let epsilon: Double?
+    /// Chosen factor on the learning rates.
+    public let factor: Double
+    /// Mean over clients of the accuracy on the client's own mix.
+    public let clients: Estimate?
+    /// The worst client's.
+    public let worst: Estimate?
+    /// Accuracy on the pooled held-out set.
+    public let global: Estimate?
+    /// This method's clients' mean minus that of the first method at the same ε, seed by seed.
+    public let againstFirst: Estimate?
+    /// Bytes that the clients sent and received, mean over seeds.
+    public let bytesUp: Double
+    /// Bytes that the clients received, mean over seeds.
+    public let bytesDown: Double
+    /// The largest ε that any client of any seed spent.
+    public let largestEpsilon: Double?
+    /// Seeds.
+    public let runs: Int
+  }
+
+  /// Name of the scenario.
+  public let scenario: String
+  /// All runs.
+  public let runs: [Run]
+  /// A line for each method and ε.
+  public let lines: [Line]
+  /// The folder that holds the runs' results.
+  public let folder: String
+
+  init(scenario: String, runs: [Run], folder: String) {
+    self.scenario = scenario
+    self.runs = runs
+    self.folder = folder
+    var lines: [Line] = []
+    var seen: [(String, Double?)] = []
+    for run in runs where !seen.contains(where: { $0 == (run.method, run.epsilon) }) {
+      seen.append((run.method, run.epsilon))
+    }
+    for (method, epsilon) in seen {
+      let own = runs.filter { $0.method == method && $0.epsilon == epsilon }
+      let reference = runs.filter { $0.method == runs[0].method && $0.epsilon == epsilon }
+      let differences = own.compactMap { run -> Double? in
+        guard let other = reference.first(where: { $0.seed == run.seed }) else { return nil }
+        return run.row.meanClientAccuracy.flatMap { mine in other.row.meanClientAccuracy.map { mine - $0 } }
+      }
+      lines.append(
+        Line(
+          method: method,
+          epsilon: epsilon,
+          factor: own.first?.factor ?? 1,
+          clients: Estimate(own.compactMap(\.row.meanClientAccuracy)),
+          worst: Estimate(own.compactMap(\.row.worstClientAccuracy)),
+          global: Estimate(own.compactMap(\.row.globalAccuracy)),
+          againstFirst: method == runs[0].method ? nil : Estimate(differences),
+          bytesUp: own.reduce(0) { $0 + Double($1.row.bytesUp) } / Double(max(1, own.count)),
+          bytesDown: own.reduce(0) { $0 + Double($1.row.bytesDown) } / Double(max(1, own.count)),
+          largestEpsilon: own.compactMap(\.row.epsilon).max(),
+          runs: own.count
+        )
+      )
+    }
+    self.lines = lines.enumerated().sorted {
+      let (left, right) = ($0.element.epsilon ?? 0, $1.element.epsilon ?? 0)
+      // Without privacy first, then from weak to strong.
+      return left == right ? $0.offset < $1.offset : left == 0 || (right != 0 && left > right)
+    }.map(\.element)
+  }
+
+  /// The table as plain text: accuracies in percent with the half width of their 95 % interval over the seeds.
+  public var table: String {
+    let first = runs.first?.method ?? "the first"
+    let header = [
+      "method", "target ε", "clients' mean", "worst client", "global", "against \(first)", "MB up", "MB down", "largest ε",
+      "rate ×",
+    ]
+    return TextTable.draw(
+      header,
+      lines.map { line in
+        [
+          line.method, line.epsilon.map { $0 == 0 ? "none" : Comparison.short($0) } ?? "-",
+          ComparisonReport.percent(line.clients), ComparisonReport.percent(line.worst),
+          ComparisonReport.percent(line.global), ComparisonReport.percent(line.againstFirst, signed: true),
+          String(format: "%.2f", line.bytesUp / 1e6), String(format: "%.2f", line.bytesDown / 1e6),
+          line.largestEpsilon.map { String(format: "%.4f", $0) } ?? "-", Comparison.short(line.factor),
+        ]
+      }
+    )
+  }
+
+  private static func percent(_ estimate: Estimate?, signed: Bool = false) -> String {
+    guard let estimate else { return "-" }
+    let mean = String(format: signed ? "%+.1f" : "%.1f", 100 * estimate.mean)
+    guard let half = estimate.halfWidth else { return mean }
+    return mean + String(format: " ± %.1f", 100 * half)
+  }
+}
+
+/// Student's t distribution, as far as intervals over a few seeds need it.
+enum StudentT {
+  /// The 97.5 % quantile for 1 to 10 degrees of freedom; beyond, by Cornish and Fisher's expansion about the normal
+  /// quantile (Abramowitz and Stegun 26.7.5), which is good to three digits there.
+  static func quantile975(degreesOfFreedom: Int) -> Double {
+    let small = [12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281]
+    if degreesOfFreedom <= small.count { return small[max(1, degreesOfFreedom) - 1] }
+    let (z, v) = (1.959964, Double(degreesOfFreedom))
+    let z3 = z * z * z
+    return z + (z3 + z) / (4 * v) + (5 * z3 * z * z + 16 * z3 + 3 * z) / (96 * v * v)
+  }
+}

@@ -1,0 +1,44 @@
+/// What `fedlora simulate --compare` plays: every method, at every ε, with every seed.
+public struct CompareSection: Codable, Sendable, Equatable {
+  /// Seeds of partition, start, cohorts, batches and dropout; methods are paired by them.
+  public var seeds: [UInt64]
+  /// Target ε of the runs; 0 runs without privacy. Empty takes the scenario's own privacy section.
+  public var epsilons: [Double]
+  /// Seed on which the learning rate of each method is chosen; it must not be among `seeds`.
+  public var tuningSeed: UInt64
+  /// Factors on both learning rates that are tried; fewer than two switch tuning off.
+  public var tuningFactors: [Double]
+  /// Rounds of a tuning run; 0 takes as many as the runs have.
+  public var tuningRounds: Int
+
+  enum CodingKeys: String, CodingKey {
+    case seeds, epsilons
+    case tuningSeed = "tuning_seed"
+    case tuningFactors = "tuning_factors"
+    case tuningRounds = "tuning_rounds"
+  }
+
+  static let defaults = """
+    compare:
+      seeds: [1, 2, 3]
+      epsilons: []
+      tuning_seed: 100
+      tuning_factors: []
+      tuning_rounds: 0
+    """
+}
+
+extension CompareSection {
+  func validate(_ ranges: Ranges) throws {
+    try ranges.require(Set(seeds).count == seeds.count, "compare.seeds", "names a seed twice")
+    for epsilon in epsilons { try ranges.notNegative(epsilon, "compare.epsilons") }
+    try ranges.require(Set(epsilons).count == epsilons.count, "compare.epsilons", "names a value twice")
+    for factor in tuningFactors { try ranges.positive(factor, "compare.tuning_factors") }
+    try ranges.require(
+      tuningFactors.count < 2 || !seeds.contains(tuningSeed),
+      "compare.tuning_seed",
+      "is \(tuningSeed), which is also one of compare.seeds; rates chosen on a seed flatter it"
+    )
+    try ranges.atLeast(0, tuningRounds, "compare.tuning_rounds")
+  }
+}
