@@ -23,8 +23,9 @@ public struct ClientPrivacy: Sendable, Equatable {
   public enum Sampling: Sendable, Equatable {
     /// Each client by itself with probability `rate`, above 0 and at most 1.
     case poisson(rate: Double)
-    /// A uniform subset of `cohort` of the population's clients.
-    case fixedSize(cohort: Int)
+    /// A uniform subset of `cohort` of the population's clients, accounted for as a share of `rate`, which is at most 1
+    /// and not below the real one.
+    case fixedSize(cohort: Int, rate: Double)
 
     /// Whether every cohort has the same size.
     public var isFixedSize: Bool { if case .fixedSize = self { true } else { false } }
@@ -90,13 +91,20 @@ public struct ClientPrivacy: Sendable, Equatable {
     switch sampling {
     case .poisson(let rate):
       try PrivacyTermError.check("sampling_rate", rate, rate > 0 && rate <= 1, "above 0 and at most 1")
-    case .fixedSize(let cohort):
+    case .fixedSize(let cohort, let rate):
       guard relation == .replaceOne else { throw PrivacyTermError.fixedSizeNeedsReplaceOne(relation) }
       try PrivacyTermError.check(
         "clients_per_round",
         Double(cohort),
         (1...population).contains(cohort),
         "1 to the population of \(population)"
+      )
+      let share = Double(cohort) / Double(population)
+      try PrivacyTermError.check(
+        "sampling_rate",
+        rate,
+        rate >= share && rate <= 1,
+        "from clients_per_round / population, which is \(share), to 1"
       )
     }
     try PrivacyTermError.check(positive: "clipping_norm", clippingNorm)

@@ -48,7 +48,7 @@ package final class ReleaseAccount: Sendable {
     let sampling: ExampleSampling =
       switch terms.sampling {
       case .poisson(let rate): .poisson(rate: rate)
-      case .fixedSize(let cohort): .fixedSize(rate: try FixedSizeSampler(size: cohort, count: terms.population).rate)
+      case .fixedSize(_, let rate): .fixedSize(rate: rate)
       }
     let phase = try PrivatePhase(sampling: sampling, noiseMultiplier: terms.noiseMultiplier, steps: releases)
     var epsilon = try accountant.epsilon(of: [phase], delta: terms.delta).epsilon

@@ -21,7 +21,7 @@ extension RunDriver {
     let drawn: [Int] =
       switch account.terms.sampling {
       case .poisson(let rate): try PoissonSampler(rate: rate).draw(count: names.count, from: &stream)
-      case .fixedSize(let cohort): try FixedSizeSampler(size: cohort, count: names.count).draw(from: &stream)
+      case .fixedSize(let cohort, _): try FixedSizeSampler(size: cohort, count: names.count).draw(from: &stream)
       }
     return .cohortDrawn(round: round, cohort: drawn.map { names[$0] })
   }

@@ -74,12 +74,9 @@ enum ServedPrivacy: Sendable {
     try PrivacyTermError.check(epsilon: spec.epsilon, delta: spec.delta, noiseMultiplier: noise)
     let keepsTensors = strategy.head == .personal || [.fedsaLoRA, .fedsaRSLoRA].contains(strategy.name)
     try check("personal", spec.personal, oneOf: ["joint", "held", "after"] + (keepsTensors ? [] : [""]))
-    try PrivacyTermError.check(
-      "personal_steps",
-      Double(spec.personalSteps),
-      (spec.personal == "after") == (spec.personalSteps > 0),
-      "at least 1 with personal 'after', and 0 otherwise"
-    )
+    if spec.personal == "after" {
+      try PrivacyTermError.check("personal_steps", Double(spec.personalSteps), spec.personalSteps >= 1, "at least 1")
+    }
     for (field, isUnset) in [
       ("population", spec.population == 0), ("clipping_quantile", spec.clippingQuantile == 0),
       ("clipping_learning_rate", spec.clippingLearningRate == 0), ("quantile_noise", spec.quantileNoise == 0),
@@ -95,15 +92,6 @@ enum ServedPrivacy: Sendable {
     let (population, rate) = (Int(spec.population), spec.samplingRate)
     try PrivacyTermError.check("sampling_rate", rate, rate > 0 && rate <= 1, "above 0 and at most 1")
     try check("sampling", spec.sampling, oneOf: ["poisson", "fixed-size"])
-    if spec.sampling == "fixed-size", population >= 1 {
-      let share = Double(manifest.cohort.clientsPerRound) / Double(population)
-      try PrivacyTermError.check(
-        "sampling_rate",
-        rate,
-        share <= rate,
-        "at least clients_per_round / population, \(share)"
-      )
-    }
     try check("clipping", spec.clipping, oneOf: ["flat"])
     try PrivacyTermError.check(
       "population",
@@ -127,14 +115,11 @@ enum ServedPrivacy: Sendable {
         learningRate: spec.clippingLearningRate,
         noise: spec.quantileNoise
       )
-    } else {
-      try check(unset: "clipping_learning_rate", spec.clippingLearningRate == 0, level: "client without a quantile")
-      try check(unset: "quantile_noise", spec.quantileNoise == 0, level: "client without a quantile")
     }
     return try ClientPrivacy(
       relation: relation,
       sampling: spec.sampling == "poisson"
-        ? .poisson(rate: rate) : .fixedSize(cohort: Int(manifest.cohort.clientsPerRound)),
+        ? .poisson(rate: rate) : .fixedSize(cohort: Int(manifest.cohort.clientsPerRound), rate: rate),
       population: population,
       clippingNorm: spec.clippingNorm,
       noiseMultiplier: spec.noiseMultiplier,
