@@ -84,10 +84,10 @@ final class ResultsFolder: Sendable {
       return ["event": "update-accepted", "round": round, "client": name, "metrics": metrics]
     case .updateRefused(let round, let name, let code, let reason):
       return ["event": "update-refused", "round": round, "client": name, "code": code, "reason": reason]
-    case .roundCommitted(let round, let updates, let counts, let loss, let traffic):
+    case .roundCommitted(let round, let updates, let counts, let loss, let traffic, let epsilon):
       return [
         "event": "round-committed", "round": round, "updates": updates, "counts": counts, "loss": loss ?? NSNull(),
-        "bytes_sent": traffic.sent, "bytes_received": traffic.received,
+        "bytes_sent": traffic.sent, "bytes_received": traffic.received, "epsilon": epsilon ?? NSNull(),
       ]
     case .finished: return nil
     }

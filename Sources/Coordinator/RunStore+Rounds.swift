@@ -95,12 +95,14 @@ extension RunStore {
 
   /// Commits a round: the next state becomes a durable file, then one transaction makes the round committed. The updates'
   /// files are removed afterwards. Committing the same round again changes nothing.
+  /// - Parameter nextClippingNorm: the clipping norm of the next round, where it adapts.
   /// - Throws: `RunStoreError.roundOutOfTurn` when an earlier round is not committed.
   public func commit(
     round: Int,
     contributions: [Contribution],
     counts: [String: Int],
-    state: TensorSet
+    state: TensorSet,
+    nextClippingNorm: Double? = nil
   ) throws {
     let last = try lastCommittedRound()
     if round == last { return }
@@ -125,6 +127,12 @@ extension RunStore {
         sql: "UPDATE round SET committedAt = ?, updates = ?, counts = ? WHERE number = ?",
         arguments: [now, contributions.count, countsText, round]
       )
+      if let nextClippingNorm {
+        try db.execute(
+          sql: "INSERT OR REPLACE INTO clipping (afterRound, norm) VALUES (?, ?)",
+          arguments: [round, nextClippingNorm]
+        )
+      }
     }
     try? FileManager.default.removeItem(at: files.updates(round: round))
   }

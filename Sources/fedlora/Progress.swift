@@ -47,7 +47,7 @@ final class Progress: Sendable {
 
   func show(_ event: CoordinatorEvent) {
     switch event {
-    case .roundCommitted(let round, let updates, let counts, let loss, _):
+    case .roundCommitted(let round, let updates, let counts, let loss, _, _):
       let total = state.withLock { $0.rounds } ?? round
       let lossText = loss.map { String(format: ", loss %.4f", $0) } ?? ""
       let faults = counts.filter { $0.key != "accepted" && $0.value > 0 }.sorted { $0.key < $1.key }

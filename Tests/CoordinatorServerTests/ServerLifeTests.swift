@@ -104,7 +104,7 @@ struct ServerLifeTests {
         return try await group.reduce(into: []) { $0.append($1) }
       }
     }
-    try await first.log.first { if case .roundCommitted(2, _, _, _, _) = $0 { true } else { false } }
+    try await first.log.first { if case .roundCommitted(2, _, _, _, _, _) = $0 { true } else { false } }
     first.task.cancel()
     let stopped = try await first.result()
     guard case .stopped = stopped.outcome else {

@@ -93,8 +93,8 @@ package struct RunningCoordinator: Sendable {
 
   /// How often each code was met in the committed round.
   package func counts(ofRound round: Int) async throws -> [String: Int] {
-    let event = try await log.first { if case .roundCommitted(round, _, _, _, _) = $0 { true } else { false } }
-    guard case .roundCommitted(_, _, let counts, _, _) = event else { return [:] }
+    let event = try await log.first { if case .roundCommitted(round, _, _, _, _, _) = $0 { true } else { false } }
+    guard case .roundCommitted(_, _, let counts, _, _, _) = event else { return [:] }
     return counts
   }
 }

@@ -16,7 +16,16 @@ public enum CoordinatorEvent: Sendable {
   /// An update, a round or the run was refused, by the coordinator or by the client.
   case updateRefused(round: Int, name: String, code: String, reason: String)
   /// A round is committed. `counts` says how often each reason code was met, `meanLoss` is over the clients that share it.
-  case roundCommitted(round: Int, updates: Int, counts: [String: Int], meanLoss: Double?, traffic: Traffic)
+  /// `epsilon` is what the run has spent so far, where it protects whole clients; who took part, and how many, is then
+  /// for the operator alone.
+  case roundCommitted(
+    round: Int,
+    updates: Int,
+    counts: [String: Int],
+    meanLoss: Double?,
+    traffic: Traffic,
+    epsilon: Double?
+  )
   /// The run is over.
   case finished(RunOutcome)
 }
@@ -31,6 +40,8 @@ public struct CoordinatorResult: Sendable {
   public let roundsCommitted: Int
   /// Bytes of frames over all connections of this process.
   public let traffic: Traffic
+  /// What the run has spent of its own budget, where it protects whole clients.
+  public let privacy: PrivacySpent?
 }
 
 /// A coordinator cannot serve a run.

@@ -19,16 +19,21 @@ actor RunDriver {
   }
 
   nonisolated let run: ServedRun
+  /// What the private releases cost; nil where clients are not the unit of privacy.
+  let account: ReleaseAccount?
   /// Timers to sleep for; ends with the run.
   nonisolated let timers: AsyncStream<Timer>
 
   private nonisolated let executor = DriverExecutor()
   private let timerContinuation: AsyncStream<Timer>.Continuation
-  private let store: RunStore
-  private let logger: Logger
+  let store: RunStore
+  let logger: Logger
   private let report: @Sendable (CoordinatorEvent) -> Void
   private let origin = ContinuousClock.now
   private var state: RunState
+  /// Events that wait for the one that is being played.
+  private var inbox: [RunEvent] = []
+  private var isPlaying = false
   private var links: [String: ClientLink] = [:]
   /// Connections whose client has not accepted the manifest, so that they do not outlive the run.
   private var strangers: [ObjectIdentifier: ClientLink] = [:]
@@ -48,6 +53,7 @@ actor RunDriver {
     report: @escaping @Sendable (CoordinatorEvent) -> Void
   ) throws {
     self.run = run
+    account = run.account
     self.store = store
     self.logger = logger
     self.report = report
@@ -61,7 +67,7 @@ actor RunDriver {
   // MARK: What happens
 
   /// Arms what a restart left open.
-  func begin() { perform(state.resume(now: now)) }
+  func begin() { play { state.resume(now: now) } }
 
   /// A timer has run out.
   func fire(_ timer: Timer) { apply(.deadlinePassed(round: timer.round, attempt: timer.attempt)) }
@@ -128,6 +134,8 @@ actor RunDriver {
     guard update.metrics.count <= 32, update.metrics.allSatisfy({ $0.value.isFinite && $0.key.utf8.count <= 64 }) else {
       return refused(name, round: round, code: "bad-metrics", reason: "metrics must be at most 32 finite numbers")
     }
+    // Where clients are the unit of privacy, numbers that are not noised are not kept.
+    let metrics = run.clientPrivacy == nil ? update.metrics : [:]
     if let fault = run.fault(of: tensors, examples: examples) {
       return refused(name, round: round, code: "out-of-range", reason: fault)
     }
@@ -137,7 +145,7 @@ actor RunDriver {
           round: round,
           name: name,
           examples: examples,
-          metrics: update.metrics,
+          metrics: metrics,
           digest: digest,
           tensors: tensors
         )
@@ -148,10 +156,9 @@ actor RunDriver {
         logger.error("update not stored", metadata: ["client": .string(name), "reason": .string("\(error)")])
         return apply(.storeFailed(reason: "the update of \(name) could not be stored: \(error)"))
       }
-      report(.updateAccepted(round: round, name: name, metrics: update.metrics))
+      report(.updateAccepted(round: round, name: name, metrics: metrics))
     }
-    let effects = state.apply(.updateReceived(name: name, round: round, examples: examples, digest: digest), now: now)
-    perform(effects)
+    apply(.updateReceived(name: name, round: round, examples: examples, digest: digest))
   }
 
   /// An update was found invalid on its way in.
@@ -199,7 +206,8 @@ actor RunDriver {
       outcome: outcome ?? .stopped(reason: "the coordinator ended"),
       finalState: try store.state(afterRound: last),
       roundsCommitted: last,
-      traffic: traffic
+      traffic: traffic,
+      privacy: try privacySpent()
     )
   }
 
@@ -209,14 +217,30 @@ actor RunDriver {
 
   private var traffic: Traffic { links.values.reduce(closedTraffic) { $0 + $1.connection.traffic } }
 
-  private func apply(_ event: RunEvent) { perform(state.apply(event, now: now)) }
+  private func apply(_ event: RunEvent) {
+    inbox.append(event)
+    if !isPlaying { play { [] } }
+  }
+
+  /// Performs these effects and then, one after the other, the events that come of them: nested, a row of rounds with
+  /// empty cohorts would be as deep as it is long.
+  private func play(_ first: () -> [RunEffect]) {
+    isPlaying = true
+    defer { isPlaying = false }
+    perform(first())
+    while !inbox.isEmpty {
+      let event = inbox.removeFirst()
+      perform(state.apply(event, now: now))
+    }
+  }
 
   private func perform(_ effects: [RunEffect]) {
     for effect in effects {
       do { try perform(effect) } catch {
         logger.error("the store failed", metadata: ["reason": .string("\(error)")])
-        // Effects that follow may promise what is not durable: they are dropped with the run.
-        return perform(state.apply(.storeFailed(reason: "\(error)"), now: now))
+        // Effects that follow may promise what is not durable: they are dropped with the run, and so is what was to come.
+        inbox = [.storeFailed(reason: "\(error)")]
+        return
       }
     }
   }
@@ -232,7 +256,7 @@ actor RunDriver {
       let delay = at.sinceOrigin - now.sinceOrigin
       timerContinuation.yield(Timer(round: round, attempt: attempt, delay: max(.zero, delay)))
     case .ack(let name, let round, let status, let reason): acknowledge(name, round: round, status, reason)
-    case .drawCohort: throw CoordinatorError.badManifest("no private draw of clients is configured")
+    case .drawCohort(let round, let names): apply(try drawCohort(round: round, from: names))
     case .retire(let name, let code): try store.retire(name: name, code: code)
     case .roster(let name, let isReady): try store.setRoster(name: name, isReady: isReady)
     case .record(let name, let round, let code, let reason):
@@ -243,7 +267,8 @@ actor RunDriver {
       var commit = WireCommit()
       commit.runID = run.manifest.runID
       commit.round = UInt64(round)
-      commit.updates = UInt32(clamping: updates)
+      // How many were drawn is as secret as who.
+      commit.updates = run.clientPrivacy == nil ? UInt32(clamping: updates) : 0
       for name in names { links[name]?.send(.message(WireEnvelope(.commit(commit)))) }
     case .finish(let outcome): finish(outcome)
     }
@@ -282,22 +307,26 @@ actor RunDriver {
   }
 
   private func commit(round: Int, contributions: [Contribution], counts: [String: Int]) throws {
-    let next = try store.aggregate(
-      round: round,
-      contributions: contributions,
-      strategy: run.strategy,
-      weighting: run.weighting
-    )
+    guard let next = try nextState(round: round, contributions: contributions) else {
+      return apply(.budgetSpent(reason: try account?.refusal(after: store.chargedReleases()) ?? ""))
+    }
     let losses = try store.metrics(round: round).filter { entry in contributions.contains { $0.name == entry.key } }
       .sorted { $0.key < $1.key }.compactMap { $0.value["loss"] }
-    try store.commit(round: round, contributions: contributions, counts: counts, state: next)
+    try store.commit(
+      round: round,
+      contributions: contributions,
+      counts: counts,
+      state: next.state,
+      nextClippingNorm: next.clippingNorm
+    )
     report(
       .roundCommitted(
         round: round,
         updates: contributions.count,
         counts: counts,
         meanLoss: losses.isEmpty ? nil : losses.reduce(0, +) / Double(losses.count),
-        traffic: traffic
+        traffic: traffic,
+        epsilon: try privacySpent()?.epsilon
       )
     )
     apply(.roundCommitted(round: round))

@@ -13,6 +13,9 @@ struct ServedRun: Sendable {
   let policy: RoundPolicy
   let strategy: Strategy
   let weighting: Weighting
+  let privacy: ServedPrivacy
+  /// The terms where clients are the unit of privacy.
+  let clientPrivacy: ClientPrivacy?
   /// What an update must hold.
   let updateLayout: FedLoRAProtocol.TensorLayout
 
@@ -29,17 +32,6 @@ struct ServedRun: Sendable {
         "the deadline is \(cohort.deadlineSeconds) seconds, expected a positive number up to a year"
       )
     }
-    guard let rule = cohort.selection.isEmpty ? .random : SelectionRule(rawValue: cohort.selection) else {
-      throw CoordinatorError.badManifest("cohort selection '\(cohort.selection)' is not known")
-    }
-    policy = try RoundPolicy(
-      rounds: Int(manifest.rounds),
-      minClients: Int(cohort.minClients),
-      clientsPerRound: Int(cohort.clientsPerRound),
-      quorum: Int(cohort.quorum),
-      deadline: .seconds(cohort.deadlineSeconds),
-      draw: .seeded(rule)
-    )
     guard let name = StrategyName(rawValue: manifest.strategy.name) else {
       throw CoordinatorError.badManifest("strategy '\(manifest.strategy.name)' is not known")
     }
@@ -57,12 +49,60 @@ struct ServedRun: Sendable {
     case "capped": weighting = .capped(Int(clamping: manifest.strategy.weightCap))
     default: throw CoordinatorError.badManifest("weighting '\(manifest.strategy.weighting)' is not known")
     }
+    privacy = try ServedPrivacy(manifest, strategy: strategy, weighting: weighting)
+    if case .client(let terms) = privacy { clientPrivacy = terms } else { clientPrivacy = nil }
+    guard let rule = cohort.selection.isEmpty ? .random : SelectionRule(rawValue: cohort.selection) else {
+      throw CoordinatorError.badManifest("cohort selection '\(cohort.selection)' is not known")
+    }
+    let draw: CohortDraw =
+      if let terms = clientPrivacy {
+        // A cohort of fixed size is the stated share of the population only where the population is complete.
+        .secret(population: terms.population, needsAll: terms.sampling.isFixedSize)
+      } else {
+        .seeded(rule)
+      }
+    policy = try RoundPolicy(
+      rounds: Int(manifest.rounds),
+      minClients: Int(cohort.minClients),
+      clientsPerRound: Int(cohort.clientsPerRound),
+      quorum: Int(cohort.quorum),
+      deadline: .seconds(cohort.deadlineSeconds),
+      draw: draw
+    )
     updateLayout = try FedLoRAProtocol.TensorLayout(manifest.update)
+    try checkPrivateRelease()
+  }
+
+  /// What the private releases cost; nil where there are none.
+  var account: ReleaseAccount? {
+    // The bit of the quantile is noised too.
+    clientPrivacy.map { ReleaseAccount(terms: $0, coordinates: coordinates + 1) }
+  }
+
+  private var coordinates: Int {
+    manifest.update.reduce(0) { $0 + $1.shape.reduce(1) { $0 * Int(clamping: $1) } }
+  }
+
+  /// That terms which are in range one by one can also be kept together: found now, not in the first round.
+  private func checkPrivateRelease() throws {
+    guard let terms = clientPrivacy else { return }
+    do {
+      let layout = try FedLoRAFederation.TensorLayout(
+        manifest.update.map { ($0.name, $0.shape.map { Int(clamping: $0) }) }
+      )
+      _ = try PrivateRelease(terms: terms, layout: layout, clippingNorm: terms.clippingNorm)
+      _ = try account?.spent(releases: 1)
+    } catch {
+      throw CoordinatorError.badManifest("privacy: \(error)")
+    }
   }
 
   /// Why an update of finite values cannot be added to the others all the same, nil where it can. To be asked before it
   /// is stored: an update that the sum refuses would end the run for everybody.
+  ///
+  /// Where updates are clipped before they are added, no finite one is too large.
   func fault(of tensors: TensorSet, examples: Int) -> String? {
+    if clientPrivacy != nil { return nil }
     let weight = weighting.weight(examples: examples)
     guard (1...ExactSum.largestWeight).contains(weight) else {
       return "a weight of \(weight) is above \(ExactSum.largestWeight)"
