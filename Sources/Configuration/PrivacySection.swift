@@ -88,8 +88,6 @@ public struct PrivacySection: Codable, Sendable, Equatable {
 extension PrivacySection {
   func validate(_ ranges: Ranges) throws {
     guard level != .none else { return }
-    // A coordinator that does not noise what it releases must not serve a run that claims it does.
-    try ranges.require(level != .client, "privacy.level", "is 'client', which the coordinator does not offer yet; use record")
     try ranges.notNegative(epsilon, "privacy.epsilon")
     try ranges.require(delta > 0 && delta < 1, "privacy.delta", "is \(delta), expected above 0 and below 1")
     try ranges.notNegative(noiseMultiplier, "privacy.noise_multiplier")
