@@ -173,7 +173,8 @@ struct Baselines: Sendable {
       dropout: section.dropout,
       scaling: section.scaling == "rslora" ? .rslora : .lora,
       targets: .suffixes(section.targetModules),
-      initialisation: LoRAConfiguration.Initialisation(rawValue: section.initialisation) ?? .kaiming
+      initialisation: LoRAConfiguration.Initialisation(rawValue: section.initialisation) ?? .kaiming,
+      form: section.form == "vera" ? .vera(seed: scenario.seed) : .lora
     )
     return (adapter, ClassificationHead(labelCount: data.labels.count, pooling: scenario.model.pooling))
   }

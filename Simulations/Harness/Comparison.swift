@@ -50,7 +50,7 @@ public struct Comparison: Sendable {
     folder = URL(fileURLWithPath: scenario.output).appendingPathComponent("\(scenario.name)-compare")
   }
 
-  /// Runs what has no result yet.
+  /// Runs what has no result yet; the table of what is done so far is always in `comparison.txt`.
   /// - Parameter onEvent: called from several tasks.
   public func run(onEvent: @escaping @Sendable (SimulationEvent) -> Void = { _ in }) async throws -> ComparisonReport {
     try FileManager.default.createDirectory(
@@ -72,6 +72,7 @@ public struct Comparison: Sendable {
       }
     }
     var results: [ComparisonReport.Run] = []
+    var report = ComparisonReport(scenario: scenario.name, runs: [], folder: folder.path)
     for seed in scenario.compare.seeds {
       for epsilon in epsilons {
         for method in scenario.strategies {
@@ -79,10 +80,17 @@ public struct Comparison: Sendable {
           let cell = Cell(method: method, epsilon: epsilon, seed: seed, factor: factor, isTuning: false)
           let row = try await player.play(cell)
           results.append(.init(method: method, epsilon: epsilon, seed: seed, factor: factor, row: row))
+          // Hours may lie between the first cell and the last: what is known so far can be read at any time.
+          report = try write(results)
         }
       }
     }
-    let report = ComparisonReport(scenario: scenario.name, runs: results, folder: folder.path)
+    return report
+  }
+
+  /// `comparison.json` and `comparison.txt` of the runs that are done.
+  private func write(_ runs: [ComparisonReport.Run]) throws -> ComparisonReport {
+    let report = ComparisonReport(scenario: scenario.name, runs: runs, folder: folder.path)
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
     try DurableFile.write(try encoder.encode(report), to: folder.appendingPathComponent("comparison.json"))

@@ -98,6 +98,13 @@ void fl_layernorm_backward(const float *dy, const float *x, const float *mean, c
 void fl_add(float *y, const float *x, size_t n) { DISPATCH(add(y, x, n)) }
 void fl_axpy(float a, const float *x, float *y, size_t n) { DISPATCH(axpy(a, x, y, n)) }
 void fl_quantise_add(const float *x, float scale, int32_t *sum, size_t n) { DISPATCH(quantise_add(x, scale, sum, n)) }
+void fl_vera_fold(const float *projection, const float *b, const float *d, float *folded, size_t outputs, size_t rank) {
+  DISPATCH(vera_fold(projection, b, d, folded, outputs, rank))
+}
+void fl_vera_unfold(const float *grad, const float *projection, const float *b, const float *d, float *gradD,
+                    float *gradB, size_t outputs, size_t rank) {
+  DISPATCH(vera_unfold(grad, projection, b, d, gradD, gradB, outputs, rank))
+}
 void fl_add_int32(int64_t *y, const int32_t *x, size_t n) { DISPATCH(add_int32(y, x, n)) }
 void fl_scale(float a, float *y, size_t n) { DISPATCH(scale(a, y, n)) }
 void fl_fill_rows(float *y, const float *row, size_t rows, size_t cols) {

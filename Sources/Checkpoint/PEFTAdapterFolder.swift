@@ -1,12 +1,22 @@
 import Foundation
 
-/// The part of PEFT's `adapter_config.json` that says what a LoRA adapter is.
+/// The part of PEFT's `adapter_config.json` that says what a LoRA or VeRA adapter is.
 public struct PEFTConfiguration: Sendable, Equatable {
+  /// The kinds of adapter, as `peft_type` says them.
+  public enum Kind: String, Sendable, Equatable {
+    /// LoRA, rsLoRA included.
+    case lora = "LORA"
+    /// VeRA with its projections saved beside its scales, as `vera_A` and `vera_B`.
+    case vera = "VERA"
+  }
+
+  /// `peft_type`.
+  public var kind: Kind
   /// `r`.
   public var rank: Int
-  /// `lora_alpha`.
+  /// `lora_alpha`; 1 for VeRA.
   public var alpha: Double
-  /// `lora_dropout`.
+  /// `lora_dropout` or `vera_dropout`.
   public var dropout: Double
   /// `use_rslora`.
   public var usesRSLoRA: Bool
@@ -27,6 +37,7 @@ public struct PEFTConfiguration: Sendable, Equatable {
 
   /// Takes the fields.
   public init(
+    kind: Kind = .lora,
     rank: Int,
     alpha: Double,
     dropout: Double,
@@ -35,6 +46,7 @@ public struct PEFTConfiguration: Sendable, Equatable {
     modulesToSave: [String],
     baseModel: String?
   ) {
+    self.kind = kind
     self.rank = rank
     self.alpha = alpha
     self.dropout = dropout
@@ -45,11 +57,11 @@ public struct PEFTConfiguration: Sendable, Equatable {
   }
 }
 
-/// A LoRA adapter as a PEFT folder: `adapter_config.json` and `adapter_model.safetensors`.
+/// An adapter as a PEFT folder: `adapter_config.json` and `adapter_model.safetensors`.
 public struct PEFTAdapterFolder: Sendable, Equatable {
   /// What the adapter is.
   public var configuration: PEFTConfiguration
-  /// Parameters under their names without `base_model.model.`.
+  /// Parameters under their names without `base_model.model.`; VeRA's projections without `base_model.`.
   public var tensors: TensorSet
 
   /// Takes configuration and parameters.
@@ -59,6 +71,18 @@ public struct PEFTAdapterFolder: Sendable, Equatable {
   }
 
   private static let prefix = "base_model.model."
+  /// What PEFT keeps on the outer wrapper rather than on a module.
+  private static let outerPrefix = "base_model."
+  private static let outerNames: Set = ["vera_A", "vera_B"]
+
+  private static func bare(_ name: String) -> String {
+    if name.hasPrefix(prefix) { return String(name.dropFirst(prefix.count)) }
+    let outer = name.hasPrefix(outerPrefix) ? String(name.dropFirst(outerPrefix.count)) : name
+    return outerNames.contains(outer) ? outer : name
+  }
+
+  private static func prefixed(_ name: String) -> String { (outerNames.contains(name) ? outerPrefix : prefix) + name }
+
   private static let configName = "adapter_config.json"
   private static let tensorsName = "adapter_model.safetensors"
 
@@ -75,11 +99,7 @@ public struct PEFTAdapterFolder: Sendable, Equatable {
     configuration = try PEFTConfiguration(object, file: url.path)
     let stored = try SafetensorsFile.read(folder.appendingPathComponent(PEFTAdapterFolder.tensorsName))
     tensors = try TensorSet(
-      stored.entries.map { entry in
-        let name = entry.name
-        let bare = name.hasPrefix(Self.prefix) ? String(name.dropFirst(Self.prefix.count)) : name
-        return (bare, entry.tensor)
-      }
+      stored.entries.map { (Self.bare($0.name), $0.tensor) }
     )
   }
 
@@ -87,7 +107,7 @@ public struct PEFTAdapterFolder: Sendable, Equatable {
   /// - Throws: `DurableFileError`.
   public func write(to folder: URL) throws {
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-    let prefixed = try TensorSet(tensors.entries.map { (PEFTAdapterFolder.prefix + $0.name, $0.tensor) })
+    let prefixed = try TensorSet(tensors.entries.map { (Self.prefixed($0.name), $0.tensor) })
     try SafetensorsFile.write(
       prefixed,
       to: folder.appendingPathComponent(PEFTAdapterFolder.tensorsName),
@@ -128,7 +148,7 @@ extension PEFTConfiguration {
       return number.doubleValue
     }
     let type = value("peft_type") as? String ?? "missing"
-    guard type == "LORA" else { throw fault("peft_type", "is \(type), expected LORA") }
+    guard let kind = Kind(rawValue: type) else { throw fault("peft_type", "is \(type), expected LORA or VERA") }
     for key in ["use_dora", "use_qalora", "lora_bias", "fan_in_fan_out", "use_bdlora"]
     where (value(key) as? NSNumber)?.boolValue == true {
       throw fault(key, "is true, which is not supported")
@@ -150,10 +170,14 @@ extension PEFTConfiguration {
     case let pattern as String: targets = .pattern(pattern)
     default: throw fault("target_modules", "is neither a list of names nor a regular expression")
     }
+    if kind == .vera, (value("save_projection") as? NSNumber)?.boolValue == false {
+      throw fault("save_projection", "is false; the projections of another generator cannot be made again, save them")
+    }
     self.init(
+      kind: kind,
       rank: rank,
-      alpha: try number("lora_alpha", default: nil),
-      dropout: try number("lora_dropout", default: 0),
+      alpha: try kind == .vera ? 1 : number("lora_alpha", default: nil),
+      dropout: try number(kind == .vera ? "vera_dropout" : "lora_dropout", default: 0),
       usesRSLoRA: (value("use_rslora") as? NSNumber)?.boolValue ?? false,
       targets: targets,
       modulesToSave: (value("modules_to_save") as? [String] ?? []).sorted(),
@@ -168,13 +192,22 @@ extension PEFTConfiguration {
       case .suffixes(let names): names
       case .pattern(let text): text
       }
-    return [
-      "peft_type": "LORA", "task_type": "SEQ_CLS", "r": rank,
-      "lora_alpha": Int(exactly: alpha).map { $0 as Any } ?? alpha,
-      "lora_dropout": dropout, "use_rslora": usesRSLoRA, "target_modules": targetValue,
+    let common: [String: Any] = [
+      "peft_type": kind.rawValue, "task_type": "SEQ_CLS", "r": rank, "target_modules": targetValue,
       "modules_to_save": modulesToSave.isEmpty ? NSNull() as Any : modulesToSave, "bias": "none",
-      "fan_in_fan_out": false, "init_lora_weights": true, "inference_mode": true,
+      "fan_in_fan_out": false, "inference_mode": true,
       "base_model_name_or_path": baseModel.map { $0 as Any } ?? NSNull(),
     ]
+    let own: [String: Any] =
+      switch kind {
+      case .lora:
+        [
+          "lora_alpha": Int(exactly: alpha).map { $0 as Any } ?? alpha, "lora_dropout": dropout,
+          "use_rslora": usesRSLoRA, "init_lora_weights": true,
+        ]
+      // The projections come from the file; the key only fills them before that.
+      case .vera: ["vera_dropout": dropout, "save_projection": true, "projection_prng_key": 0, "d_initial": 0.1]
+      }
+    return common.merging(own) { _, new in new }
   }
 }

@@ -107,6 +107,7 @@ enum SharedDefaults {
       scaling: default
       target_modules: [query, key, value, dense]
       initialisation: default
+      form: default
     """
 
   static let training = """

@@ -55,6 +55,8 @@ public struct RunDefinition: Sendable {
     manifest.adapter.targetModules = adapter.targetModules
     let initialisation = try adapter.resolvedInitialisation(for: strategy.name, privacy: privacy)
     manifest.adapter.initialisation = initialisation.rawValue
+    let isVeRA = try adapter.isVeRA(for: strategy.name)
+    manifest.adapter.form = isVeRA ? "vera" : "lora"
     manifest.model.fingerprint = .init(base.fingerprint)
     manifest.model.labels = labels
     guard model.maxLength <= base.spec.maximumPositions else {
@@ -98,7 +100,8 @@ public struct RunDefinition: Sendable {
         dropout: adapter.dropout,
         scaling: try adapter.resolvedScaling(for: strategy.name),
         targets: .suffixes(adapter.targetModules),
-        initialisation: initialisation
+        initialisation: initialisation,
+        form: isVeRA ? .vera(seed: seed) : .lora
       ),
       head: ClassificationHead(labelCount: labels.count, pooling: model.pooling)
     )
@@ -155,7 +158,7 @@ extension StrategySection {
   /// The head's role with `default` resolved: personal under FedSA, shared otherwise.
   public func resolvedHead(source: String = "configuration") throws -> HeadRole {
     if head == "default" {
-      return name == .fedsaLoRA || name == .fedsaRSLoRA ? .personal : .shared
+      return name.isFedSA ? .personal : .shared
     }
     guard let role = HeadRole(rawValue: head) else {
       throw ConfigurationError(
@@ -176,8 +179,7 @@ extension AdapterSection {
     privacy: PrivacySection,
     source: String = "configuration"
   ) throws -> LoRAConfiguration.Initialisation {
-    let isFedSA = name == .fedsaLoRA || name == .fedsaRSLoRA
-    let holdsB = privacy.level == .record && privacy.personal != "joint" && isFedSA
+    let holdsB = privacy.level == .record && privacy.personal != "joint" && name.isFedSA
     if initialisation == "default" { return holdsB ? .orthonormalB : .kaiming }
     guard let rule = LoRAConfiguration.Initialisation(rawValue: initialisation) else {
       throw ConfigurationError(
@@ -195,7 +197,7 @@ extension AdapterSection {
           + "gradient of A is zero and nothing would be learnt; use orthonormal-b"
       )
     }
-    guard rule != .orthonormalB || isFedSA || name == .fedit else {
+    guard rule != .orthonormalB || name.isFedSA || name == .fedit else {
       throw ConfigurationError(
         source: source,
         key: "adapter.initialisation",
@@ -204,6 +206,23 @@ extension AdapterSection {
       )
     }
     return rule
+  }
+
+  /// Whether only the scales of frozen random matrices train, with `default` resolved.
+  public func isVeRA(for name: StrategyName, source: String = "configuration") throws -> Bool {
+    func refusal(_ reason: String) -> ConfigurationError {
+      ConfigurationError(source: source, key: "adapter.form", reason: reason)
+    }
+    switch (form, name) {
+    case ("default", _): return name == .fedsaVeRA
+    case ("lora", .fedsaVeRA): throw refusal("is 'lora', but strategy fedsa-vera trains VeRA's scales")
+    case ("lora", _): return false
+    case ("vera", .fedsaVeRA), ("vera", .fedit), ("vera", .ffaLoRA): return true
+    case ("vera", .fedsvd):
+      throw refusal("is 'vera', but fedsvd re-factorises B A, of which VeRA's scales are no factors")
+    case ("vera", _): throw refusal("is 'vera'; use strategy fedsa-vera instead of \(name.rawValue)")
+    default: throw refusal("is '\(form)', expected default, lora or vera")
+    }
   }
 
   /// The scale rule with `default` resolved; fedsa-rslora insists on rslora.

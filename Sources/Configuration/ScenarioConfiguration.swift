@@ -133,6 +133,8 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
     public var schedule: LearningRateSchedule.Shape?
     /// Role of the head.
     public var head: String?
+    /// Rank of the adapter: VeRA's, say, which is random and wants to be larger than LoRA's.
+    public var rank: Int?
     /// How A starts.
     public var initialisation: String?
     /// Target ε; 0 runs without privacy.
@@ -145,7 +147,7 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
       case strategy
       case learningRate = "learning_rate"
       case headLearningRate = "head_learning_rate"
-      case optimizer, schedule, head, initialisation, epsilon
+      case optimizer, schedule, head, rank, initialisation, epsilon
       case clippingNorm = "clipping_norm"
       case personal
     }
@@ -254,6 +256,7 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
     if let value = own.optimizer { method.training.optimizer = value }
     if let value = own.schedule { method.training.schedule = value }
     if let value = own.head { method.strategy.head = value }
+    if let value = own.rank { method.adapter.rank = value }
     if let value = own.initialisation { method.adapter.initialisation = value }
     if let value = own.epsilon { method.privacy.epsilon = value }
     if own.epsilon == 0 { method.privacy.level = .none }

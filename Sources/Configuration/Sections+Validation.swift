@@ -47,6 +47,7 @@ extension AdapterSection {
     try ranges.require(dropout >= 0 && dropout < 1, "adapter.dropout", "is \(dropout), expected at least 0 and below 1")
     try ranges.require(!targetModules.isEmpty, "adapter.target_modules", "is empty, expected names such as query")
     _ = try resolvedScaling(for: strategy, source: ranges.source)
+    _ = try isVeRA(for: strategy, source: ranges.source)
     try ranges.oneOf(
       ["default"] + LoRAConfiguration.Initialisation.allCases.map(\.rawValue),
       initialisation,

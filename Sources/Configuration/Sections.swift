@@ -49,8 +49,10 @@ public struct AdapterSection: Codable, Sendable, Equatable {
   /// `kaiming` or `orthonormal` A with B zero; `orthonormal-b` with A zero; or `default`: orthonormal-b where FedSA holds
   /// B under privacy, kaiming otherwise.
   public var initialisation: String
+  /// `lora`, `vera` (only scales of frozen random A and B train), or `default`: vera under fedsa-vera, lora otherwise.
+  public var form: String
   enum CodingKeys: String, CodingKey {
-    case rank, alpha, dropout, scaling
+    case rank, alpha, dropout, scaling, form
     case targetModules = "target_modules"
     case initialisation
   }

@@ -10,8 +10,18 @@ public enum StrategyName: String, Codable, CaseIterable, Sendable {
   case fedsaLoRA = "fedsa-lora"
   /// FedSA-LoRA with the rank-stabilised scale α/√r.
   case fedsaRSLoRA = "fedsa-rslora"
+  /// FedSA with VeRA: frozen A and B from the seed, d is averaged, every client keeps its own b.
+  case fedsaVeRA = "fedsa-vera"
   /// FedSVD (Lee et al. 2025): B is averaged, the coordinator re-factorises the product and serves a new A.
   case fedsvd = "fedsvd"
+
+  /// Whether clients share the input side of their adapters and keep the output side and, as a rule, the head.
+  public var isFedSA: Bool {
+    switch self {
+    case .fedsaLoRA, .fedsaRSLoRA, .fedsaVeRA: true
+    case .fedit, .ffaLoRA, .fedsvd: false
+    }
+  }
 }
 
 /// What becomes of the head, that is of every trained tensor that is not a LoRA factor.
@@ -59,11 +69,11 @@ public struct Strategy: Sendable, Equatable {
   /// The role of the tensor of this name.
   public func role(of tensorName: String) -> TensorRole {
     switch (AdapterPart(tensorName), name) {
-    case (.a, .fedit), (.a, .fedsaLoRA), (.a, .fedsaRSLoRA): .shared
+    case (.a, .fedit), (.a, .fedsaLoRA), (.a, .fedsaRSLoRA), (.a, .fedsaVeRA): .shared
     case (.a, .ffaLoRA): .frozen
     case (.a, .fedsvd): .served
     case (.b, .fedit), (.b, .ffaLoRA), (.b, .fedsvd): .shared
-    case (.b, .fedsaLoRA), (.b, .fedsaRSLoRA): .personal
+    case (.b, .fedsaLoRA), (.b, .fedsaRSLoRA), (.b, .fedsaVeRA): .personal
     case (.head, _):
       switch head {
       case .frozen: .frozen
@@ -95,11 +105,15 @@ public struct Strategy: Sendable, Equatable {
   /// Whether the mean of the factors gives exactly the mean of the clients' products.
   public var isExact: Bool { name == .ffaLoRA || name == .fedsvd }
 
-  /// The factor s of W₀ + s·B·A: α/√r for the rank-stabilised strategy, else α/r.
+  /// The factor s of W₀ + s·B·A: α/√r for the rank-stabilised strategy, 1 for VeRA, else α/r.
   /// - Precondition: `rank` is at least 1.
   public func scale(alpha: Double, rank: Int) -> Double {
     precondition(rank >= 1, "a LoRA rank is at least 1")
-    return name == .fedsaRSLoRA ? alpha / Double(rank).squareRoot() : alpha / Double(rank)
+    switch name {
+    case .fedsaRSLoRA: return alpha / Double(rank).squareRoot()
+    case .fedsaVeRA: return 1
+    case .fedit, .ffaLoRA, .fedsaLoRA, .fedsvd: return alpha / Double(rank)
+    }
   }
 
   /// The names and shapes that an update must have, given the state that was sent.
@@ -118,7 +132,7 @@ public struct Strategy: Sendable, Equatable {
     try uploadLayout(state: previous).check(mean)
     var next = previous.filter(isSentDown).merging(mean)
     guard name == .fedsvd, round.isMultiple(of: refactoriseEvery) else { return next }
-    for nameOfA in next.names where AdapterPart(nameOfA) == .a {
+    for nameOfA in next.names where AdapterPart.isFactorA(nameOfA) {
       let nameOfB = AdapterPart.partner(ofA: nameOfA)
       guard let a = next[nameOfA], let b = next[nameOfB] else { throw LayoutError.missing(nameOfB) }
       let factors = try Refactorisation(module: AdapterPart.module(of: nameOfA), a: a, b: b)
@@ -131,7 +145,9 @@ public struct Strategy: Sendable, Equatable {
 
 /// Which part of an adapted model a tensor is, by its PEFT name.
 enum AdapterPart: Equatable {
+  /// LoRA's A or VeRA's d.
   case a
+  /// LoRA's B or VeRA's b.
   case b
   case head
 
@@ -139,8 +155,16 @@ enum AdapterPart: Equatable {
   private static let suffixOfB = ".lora_B.weight"
 
   init(_ tensorName: String) {
-    self = tensorName.hasSuffix(AdapterPart.suffixOfA) ? .a : tensorName.hasSuffix(AdapterPart.suffixOfB) ? .b : .head
+    if tensorName.hasSuffix(AdapterPart.suffixOfA) || tensorName.hasSuffix(".vera_lambda_d") {
+      self = .a
+    } else if tensorName.hasSuffix(AdapterPart.suffixOfB) || tensorName.hasSuffix(".vera_lambda_b") {
+      self = .b
+    } else {
+      self = .head
+    }
   }
+
+  static func isFactorA(_ tensorName: String) -> Bool { tensorName.hasSuffix(suffixOfA) }
 
   static func module(of nameOfA: String) -> String { String(nameOfA.dropLast(suffixOfA.count)) }
   static func partner(ofA nameOfA: String) -> String { module(of: nameOfA) + suffixOfB }

@@ -87,7 +87,7 @@ struct Coordinator: AsyncParsableCommand {
     let start = try AdapterInitialisation.parameters(of: adapted, seed: definition.manifest.seed)
     let adapter = PEFTAdapterFolder(
       configuration: terms.adapter.peft(baseModel: configuration.model.path),
-      tensors: adapted.layout.tensors(from: start).merging(result.finalState)
+      tensors: adapted.layout.tensors(from: start).merging(result.finalState).merging(adapted.frozenAdapterTensors)
     )
     try adapter.write(to: folder)
     struct Summary: Encodable {

@@ -30,8 +30,24 @@ import Testing
     #expect(stored.names == ["base_model.model.classifier.bias", "base_model.model.m.query.lora_A.weight"])
   }
 
+  @Test func projectionsOfVeRAStandOnTheOuterWrapper() throws {
+    let folder = try TemporaryFolder()
+    var written = try sample()
+    written.configuration.kind = .vera
+    written.configuration.alpha = 1
+    written.configuration.usesRSLoRA = false
+    written.tensors = try TensorSet([
+      ("m.query.vera_lambda_d", Tensor(shape: [2], values: [0.1, 0.1])),
+      ("vera_A", Tensor(shape: [2, 3], values: [1, 2, 3, 4, 5, 6])),
+    ])
+    try written.write(to: folder.file("adapter"))
+    #expect(try PEFTAdapterFolder(reading: folder.file("adapter")) == written)
+    let stored = try SafetensorsFile(opening: folder.file("adapter/adapter_model.safetensors"))
+    #expect(stored.names == ["base_model.model.m.query.vera_lambda_d", "base_model.vera_A"])
+  }
+
   static let refusals: [(key: String, value: String)] = [
-    ("peft_type", "\"VERA\""), ("use_dora", "true"), ("fan_in_fan_out", "true"), ("rank_pattern", "{\"a\": 4}"),
+    ("peft_type", "\"IA3\""), ("use_dora", "true"), ("fan_in_fan_out", "true"), ("rank_pattern", "{\"a\": 4}"),
     ("bias", "\"all\""), ("r", "0"), ("r", "2.5"), ("r", "\"8\""), ("target_modules", "[]"), ("target_modules", "7"),
     ("layers_to_transform", "[0]"), ("lora_alpha", "null"),
   ]

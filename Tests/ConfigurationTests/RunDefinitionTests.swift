@@ -54,7 +54,7 @@ struct RunDefinitionTests {
         switch strategy {
         case .fedit: (["A", "B"], ["A", "B"])
         case .ffaLoRA: (["B"], ["B"])
-        case .fedsaLoRA, .fedsaRSLoRA: (["A"], ["A"])
+        case .fedsaLoRA, .fedsaRSLoRA, .fedsaVeRA: (["A"], ["A"])
         case .fedsvd: (["A", "B"], ["B"])
         }
       let heads: Set<String> = head == .shared ? ["head"] : []
@@ -68,7 +68,8 @@ struct RunDefinitionTests {
     func kinds(_ declarations: [WireTensorDeclaration]) -> Set<String> {
       Set(
         declarations.map {
-          $0.name.hasSuffix("lora_A.weight") ? "A" : $0.name.hasSuffix("lora_B.weight") ? "B" : "head"
+          $0.name.hasSuffix("lora_A.weight") || $0.name.hasSuffix("vera_lambda_d")
+            ? "A" : $0.name.hasSuffix("lora_B.weight") ? "B" : "head"
         }
       )
     }
@@ -90,13 +91,17 @@ struct RunDefinitionTests {
   func resolution() throws {
     for strategy in StrategyName.allCases {
       let manifest = try definition(["strategy.name=\(strategy.rawValue)"]).manifest
-      let isFedSA = strategy == .fedsaLoRA || strategy == .fedsaRSLoRA
-      #expect(manifest.strategy.head == (isFedSA ? "personal" : "shared"))
+      #expect(manifest.strategy.head == (strategy.isFedSA ? "personal" : "shared"))
+      #expect(manifest.adapter.form == (strategy == .fedsaVeRA ? "vera" : "lora"))
       #expect(manifest.adapter.scaling == (strategy == .fedsaRSLoRA ? "rslora" : "lora"))
     }
     #expect(try definition(["adapter.scaling=rslora"]).manifest.adapter.scaling == "rslora")
     #expect(fault(["strategy.name=fedsa-rslora", "adapter.scaling=lora"]) == "adapter.scaling")
     #expect(fault(["strategy.name=fedsa-rslora", "adapter.scaling=rslora"]) == nil)
+    #expect(try definition(["strategy.name=ffa-lora", "adapter.form=vera"]).manifest.adapter.form == "vera")
+    for refused in [("fedsvd", "vera"), ("fedsa-lora", "vera"), ("fedsa-vera", "lora"), ("fedit", "dora")] {
+      #expect(fault(["strategy.name=\(refused.0)", "adapter.form=\(refused.1)"]) == "adapter.form")
+    }
   }
 
   @Test("follows from the seed alone")

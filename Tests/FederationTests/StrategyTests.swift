@@ -11,7 +11,7 @@ struct StrategyTests {
     let b = nameOfB
     let expected: [(StrategyName, TensorRole, TensorRole)] = [
       (.fedit, .shared, .shared), (.ffaLoRA, .frozen, .shared), (.fedsaLoRA, .shared, .personal),
-      (.fedsaRSLoRA, .shared, .personal), (.fedsvd, .served, .shared),
+      (.fedsaRSLoRA, .shared, .personal), (.fedsaVeRA, .shared, .personal), (.fedsvd, .served, .shared),
     ]
     #expect(expected.map(\.0) == StrategyName.allCases)
     for (name, roleOfA, roleOfB) in expected {
@@ -31,6 +31,21 @@ struct StrategyTests {
     }
     #expect(try Strategy(name: .fedsaRSLoRA, head: .frozen).scale(alpha: 16, rank: 16) == 4)
     #expect(try Strategy(name: .fedsaLoRA, head: .frozen).scale(alpha: 16, rank: 16) == 1)
+    #expect(try Strategy(name: .fedsaVeRA, head: .frozen).scale(alpha: 16, rank: 4) == 1)
+  }
+
+  @Test("VeRA's scales have the roles of A and B")
+  func scales() throws {
+    let (d, b) = ("m.query.vera_lambda_d", "m.query.vera_lambda_b")
+    for name in StrategyName.allCases {
+      let strategy = try Strategy(name: name, head: .shared)
+      #expect(strategy.role(of: d) == strategy.role(of: nameOfA))
+      #expect(strategy.role(of: b) == strategy.role(of: nameOfB))
+    }
+    let strategy = try Strategy(name: .fedsaVeRA, head: .personal)
+    let sent = TensorSet([d: try Tensor(shape: [2], values: [0.1, 0.1])])
+    let mean = TensorSet([d: try Tensor(shape: [2], values: [0.3, -0.1])])
+    #expect(try strategy.nextState(round: 1, previous: sent, mean: mean) == mean)
   }
 
   @Test("a period of re-factorisation is for FedSVD alone and at least 1")
@@ -91,7 +106,7 @@ struct StrategyTests {
         let meanA = weightedMean(try held.map { try matrix($0[nameOfA]) }, weights)
         let meanB = weightedMean(try held.map { try matrix($0[nameOfB]) }, weights)
         #expect(relativeDifference(product, try Matrix.product(meanB, meanA)) <= 1e-6, "seed \(seed)")
-      case .fedsaLoRA, .fedsaRSLoRA:
+      case .fedsaLoRA, .fedsaRSLoRA, .fedsaVeRA:
         // Client k's adapter is its own B with the mean A; B is not in the state at all.
         #expect(next[nameOfB] == nil, "seed \(seed)")
         let meanA = weightedMean(try held.map { try matrix($0[nameOfA]) }, weights)

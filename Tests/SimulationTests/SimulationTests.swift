@@ -117,7 +117,7 @@ struct SimulationTests {
     #expect(!global.configuration.modulesToSave.isEmpty)
   }
 
-  @Test("of every strategy completes", arguments: [StrategyName.fedit, .ffaLoRA, .fedsaRSLoRA])
+  @Test("of every strategy completes", arguments: [StrategyName.fedit, .ffaLoRA, .fedsaRSLoRA, .fedsaVeRA])
   func others(strategy: StrategyName) async throws {
     let report = try await run([
       "strategies=[\(strategy.rawValue)]", "rounds=1", "cohort.clients_per_round=2", "cohort.quorum=2",

@@ -57,6 +57,16 @@ void fl_add_column_sums(const float *_Nonnull x, float *_Nonnull out, size_t row
 /// Σ x[i]² in double precision.
 double fl_sum_squares(const float *_Nonnull x, size_t n);
 
+/// folded[i][k] = b[i] · projection[i][k] · d[k], of outputs × rank: VeRA's scales folded into its frozen projection.
+void fl_vera_fold(const float *_Nonnull projection, const float *_Nonnull b, const float *_Nonnull d,
+                  float *_Nonnull folded, size_t outputs, size_t rank);
+/// The gradients of VeRA's scales from that of the folded matrix (outputs × rank), added to what is there:
+/// gradD[k] += Σ_i grad[i][k] · b[i] · projection[i][k], gradB[i] += Σ_k grad[i][k] · projection[i][k] · d[k].
+/// Either may be null.
+void fl_vera_unfold(const float *_Nonnull grad, const float *_Nonnull projection, const float *_Nonnull b,
+                    const float *_Nonnull d, float *_Nullable gradD, float *_Nullable gradB, size_t outputs,
+                    size_t rank);
+
 /// Inverted dropout: y[i] = x[i] · keepScale where a hash of (key, base + i) is at least `threshold`, else 0.
 /// The same key and place (modulo 2^32) drop the same elements, so the backward pass needs no stored mask, and a part
 /// of an array gets its part of the mask. `y` may equal `x`.

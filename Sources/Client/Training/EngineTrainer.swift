@@ -162,7 +162,7 @@ public struct EngineTrainer: LocalTrainer {
   public func adapter(_ assignment: RoundAssignment) throws -> TensorSet {
     let terms = try RunTerms(assignment.manifest)
     let model = try AdaptedModel(base: slots.base, adapter: terms.adapter, head: terms.head)
-    return model.layout.tensors(from: try parameters(terms, assignment))
+    return model.layout.tensors(from: try parameters(terms, assignment)).merging(model.frozenAdapterTensors)
   }
 
   /// Runs `work` on one of the slots, from `parameters`; cancelling stops it after a step.

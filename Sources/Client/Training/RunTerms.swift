@@ -55,7 +55,8 @@ public struct RunTerms: Sendable {
           .init(rawValue: manifest.adapter.initialisation),
           "initialisation",
           manifest.adapter.initialisation
-        )
+        ),
+        form: try known(RunTerms.form(manifest), "adapter form", manifest.adapter.form)
       )
     } catch let error as ManifestRefusal {
       throw error
@@ -109,6 +110,14 @@ public struct RunTerms: Sendable {
     let strategy = strategy
     trained = privacy?.trainedInRounds(strategy) ?? RunTerms.kinds { strategy.isTrained($0) }
     trainedAfter = privacy?.personal == .after ? RunTerms.kinds { strategy.role(of: $0) == .personal } : []
+  }
+
+  private static func form(_ manifest: WireRunManifest) -> LoRAConfiguration.Form? {
+    switch manifest.adapter.form {
+    case "", "lora": .lora
+    case "vera" where manifest.strategy.name != StrategyName.fedsvd.rawValue: .vera(seed: manifest.seed)
+    default: nil
+    }
   }
 
   /// The kinds whose tensors satisfy `isIncluded`.

@@ -72,7 +72,7 @@ enum ServedPrivacy: Sendable {
       "at least 1"
     )
     try PrivacyTermError.check(epsilon: spec.epsilon, delta: spec.delta, noiseMultiplier: noise)
-    let keepsTensors = strategy.head == .personal || [.fedsaLoRA, .fedsaRSLoRA].contains(strategy.name)
+    let keepsTensors = strategy.head == .personal || strategy.name.isFedSA
     try check("personal", spec.personal, oneOf: ["joint", "held", "after"] + (keepsTensors ? [] : [""]))
     if spec.personal == "after" {
       try PrivacyTermError.check("personal_steps", Double(spec.personalSteps), spec.personalSteps >= 1, "at least 1")

@@ -27,7 +27,7 @@ public struct ClassificationHead: Sendable, Equatable {
 ///
 /// It holds no parameter values: those are flat vectors in `layout`, one per client.
 public struct AdaptedModel: Sendable {
-  /// Where one module's A and B lie in the flat vector.
+  /// Where one module's A and B, or VeRA's d and b, lie in the flat vector.
   struct Slot: Sendable {
     /// Position among all adapted modules: the key of its dropout stream.
     let index: Int
@@ -47,6 +47,8 @@ public struct AdaptedModel: Sendable {
   /// By layer and `LayerModule.rawValue`; nil where the module has no adapter.
   let slots: [[Slot?]]
   let poolerSlot: Slot?
+  /// The frozen matrices under VeRA; nil under LoRA.
+  let projections: VeRAProjections?
   let classifierWeightOffset: Int
   let classifierBiasOffset: Int
   /// The lowest layer with an adapter; `layerCount` where none has.
@@ -68,19 +70,29 @@ public struct AdaptedModel: Sendable {
     var tensors: [(name: String, shape: [Int], kind: ParameterKind)] = []
     var offset = 0
     var adapted = 0
+    var largest = (input: 0, output: 0)
     func slot(_ path: String, _ input: Int, _ output: Int) throws -> Slot? {
       guard try adapter.targets.matches(path) else { return nil }
-      guard adapter.rank <= min(input, output) else {
-        throw ModelError.badOption(
-          name: "rank",
-          found: "\(adapter.rank)",
-          expected: "at most \(min(input, output)) for module \(path)"
-        )
+      largest = (max(largest.input, input), max(largest.output, output))
+      let (a, b): (Int, Int)
+      switch adapter.form {
+      case .lora:
+        // A rank beyond a width adds nothing to B A; VeRA's matrices are random and gain from it.
+        guard adapter.rank <= min(input, output) else {
+          throw ModelError.badOption(
+            name: "rank",
+            found: "\(adapter.rank)",
+            expected: "at most \(min(input, output)) for module \(path)"
+          )
+        }
+        (a, b) = (adapter.rank * input, output * adapter.rank)
+        tensors.append(("\(path).lora_A.weight", [adapter.rank, input], .loraA))
+        tensors.append(("\(path).lora_B.weight", [output, adapter.rank], .loraB))
+      case .vera:
+        (a, b) = (adapter.rank, output)
+        tensors.append(("\(path).vera_lambda_d", [adapter.rank], .loraA))
+        tensors.append(("\(path).vera_lambda_b", [output], .loraB))
       }
-      let a = adapter.rank * input
-      let b = output * adapter.rank
-      tensors.append(("\(path).lora_A.weight", [adapter.rank, input], .loraA))
-      tensors.append(("\(path).lora_B.weight", [output, adapter.rank], .loraB))
       defer {
         offset += a + b
         adapted += 1
@@ -102,6 +114,16 @@ public struct AdaptedModel: Sendable {
         available: base.adaptableModules.map(\.name)
       )
     }
+    if case .vera(let seed) = adapter.form {
+      projections = VeRAProjections(
+        rank: adapter.rank,
+        largestInput: largest.input,
+        largestOutput: largest.output,
+        seed: seed
+      )
+    } else {
+      projections = nil
+    }
     classifierWeightOffset = offset
     classifierBiasOffset = offset + head.labelCount * hidden
     tensors.append(("classifier.weight", [head.labelCount, hidden], .head))
@@ -113,6 +135,9 @@ public struct AdaptedModel: Sendable {
     self.adapter = adapter
     self.head = head
   }
+
+  /// What an adapter folder needs beside the parameters: VeRA's frozen matrices; nothing under LoRA.
+  public var frozenAdapterTensors: TensorSet { projections?.tensors ?? TensorSet() }
 
   /// `tensors` under this model's names: an adapter that was trained on the bare encoder lacks the prefix that the same
   /// modules have inside a classifier.

@@ -11,6 +11,11 @@ public enum AdapterInitialisation {
     for entry in model.layout.entries {
       var generator = SeededGenerator(seed: seed, "initialisation", .name(entry.name))
       switch entry.kind {
+      case .loraA where model.projections != nil, .loraB where model.projections != nil:
+        // PEFT's d_initial is 0.1; one of the two scales is zero so that the model starts as its base.
+        let isHeld = model.adapter.initialisation == .orthonormalB
+        let start: Float = entry.kind == .loraA ? (isHeld ? 0 : 0.1) : (isHeld ? 1 : 0)
+        for index in entry.range { values[index] = start }
       case .loraA:
         let start = try matrixA(
           rank: entry.shape[0],

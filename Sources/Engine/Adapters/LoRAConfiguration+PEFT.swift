@@ -9,6 +9,9 @@ extension LoRAConfiguration {
       case .suffixes(let names): .suffixes(names)
       case .pattern(let text): .pattern(text)
       }
+    guard peft.kind == .lora else {
+      throw ModelError.badOption(name: "peft_type", found: peft.kind.rawValue, expected: "LORA")
+    }
     try self.init(
       rank: peft.rank,
       alpha: peft.alpha,
@@ -27,6 +30,7 @@ extension LoRAConfiguration {
       case .pattern(let text): .pattern(text)
       }
     return PEFTConfiguration(
+      kind: form == .lora ? .lora : .vera,
       rank: rank,
       alpha: alpha,
       dropout: dropout,

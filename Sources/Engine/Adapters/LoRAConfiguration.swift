@@ -1,7 +1,17 @@
-/// How LoRA sits on a model: W = W₀ + s · B A with A of r × dIn and B of dOut × r.
+/// How LoRA sits on a model: W = W₀ + s · B A with A of r × dIn and B of dOut × r; or VeRA, which trains only scales of
+/// frozen random A and B: W = W₀ + diag(b) B diag(d) A.
 ///
-/// Source: Hu et al., "LoRA", 2021; rsLoRA: Kalajdzievski, "A Rank Stabilization Scaling Factor", 2023.
+/// Source: Hu et al., "LoRA", 2021; rsLoRA: Kalajdzievski, "A Rank Stabilization Scaling Factor", 2023; Kopiczko et al.,
+/// "VeRA: Vector-based Random Matrix Adaptation", 2024.
 public struct LoRAConfiguration: Sendable, Equatable {
+  /// What is trained of an adapted module.
+  public enum Form: Sendable, Equatable {
+    /// A and B.
+    case lora
+    /// Scales d of r and b of dOut; A and B are frozen, follow from `seed`, and are shared by all modules.
+    case vera(seed: UInt64)
+  }
+
   /// The scale s.
   public enum Scaling: String, Sendable, CaseIterable, Codable {
     /// s = alpha / rank.
@@ -10,7 +20,8 @@ public struct LoRAConfiguration: Sendable, Equatable {
     case rslora
   }
 
-  /// How A and B start; their product is always zero.
+  /// How A and B start; their product is always zero. For VeRA's scales: d = 0.1 and b = 0, or with `orthonormalB` d = 0
+  /// and b = 1.
   public enum Initialisation: String, Sendable, CaseIterable, Codable {
     /// Kaiming uniform with a = √5, as PEFT does it: U(−1/√dIn, 1/√dIn).
     case kaiming
@@ -20,9 +31,11 @@ public struct LoRAConfiguration: Sendable, Equatable {
     case orthonormalB = "orthonormal-b"
   }
 
+  /// What is trained.
+  public let form: Form
   /// The rank r, at least 1.
   public let rank: Int
-  /// alpha, positive.
+  /// alpha, positive; VeRA has no use for it.
   public let alpha: Double
   /// Probability with which an element of the adapter's input is dropped in training, in [0, 1).
   public let dropout: Double
@@ -41,7 +54,8 @@ public struct LoRAConfiguration: Sendable, Equatable {
     dropout: Double = 0,
     scaling: Scaling = .lora,
     targets: TargetModules,
-    initialisation: Initialisation = .kaiming
+    initialisation: Initialisation = .kaiming,
+    form: Form = .lora
   ) throws {
     guard rank >= 1, rank <= 4096 else {
       throw ModelError.badOption(name: "rank", found: "\(rank)", expected: "1 to 4096")
@@ -52,6 +66,7 @@ public struct LoRAConfiguration: Sendable, Equatable {
     guard dropout >= 0, dropout < 1 else {
       throw ModelError.badOption(name: "dropout", found: "\(dropout)", expected: "at least 0 and below 1")
     }
+    self.form = form
     self.rank = rank
     self.alpha = alpha
     self.dropout = dropout
@@ -60,11 +75,12 @@ public struct LoRAConfiguration: Sendable, Equatable {
     self.initialisation = initialisation
   }
 
-  /// The scale s.
+  /// The scale s; 1 for VeRA, whose scales are trained.
   public var scale: Float {
+    guard form == .lora else { return 1 }
     switch scaling {
-    case .lora: Float(alpha / Double(rank))
-    case .rslora: Float(alpha / Double(rank).squareRoot())
+    case .lora: return Float(alpha / Double(rank))
+    case .rslora: return Float(alpha / Double(rank).squareRoot())
     }
   }
 }

@@ -2,9 +2,9 @@ import FedLoRACheckpoint
 
 /// What a trained tensor is to the federation and to the optimizer.
 public enum ParameterKind: String, Sendable, CaseIterable {
-  /// LoRA's A, r × dIn.
+  /// The input side: LoRA's A of r × dIn, or VeRA's d of r.
   case loraA
-  /// LoRA's B, dOut × r.
+  /// The output side: LoRA's B of dOut × r, or VeRA's b of dOut.
   case loraB
   /// A tensor of the classification head.
   case head
@@ -16,9 +16,9 @@ public struct TrainedKinds: OptionSet, Sendable {
   public let rawValue: Int
   /// Takes the bits of the cases below.
   public init(rawValue: Int) { self.rawValue = rawValue }
-  /// LoRA's A.
+  /// LoRA's A or VeRA's d.
   public static let loraA = TrainedKinds(rawValue: 1)
-  /// LoRA's B.
+  /// LoRA's B or VeRA's b.
   public static let loraB = TrainedKinds(rawValue: 2)
   /// The classification head.
   public static let head = TrainedKinds(rawValue: 4)
@@ -39,7 +39,7 @@ public struct TrainedKinds: OptionSet, Sendable {
 public struct ParameterEntry: Sendable, Equatable {
   /// PEFT's name without `base_model.model.`.
   public let name: String
-  /// A: r × dIn; B: dOut × r; head: labels × hidden, or labels.
+  /// A: r × dIn; B: dOut × r; d: r; b: dOut; head: labels × hidden, or labels.
   public let shape: [Int]
   /// First element in the flat vector.
   public let offset: Int

@@ -10,7 +10,7 @@ extension SlicePass {
     let own = buffers.layer(index)
     let rows = input.tokenCount
     func run(_ module: LayerModule, _ x: UnsafePointer<Float>, to y: UnsafeMutablePointer<Float>) {
-      adapted(index, module).forward(
+      adapted(index, module, buffers).forward(
         x,
         rows: rows,
         parameters: input.parameters,
@@ -81,7 +81,7 @@ extension SlicePass {
       overwrite: Bool
     ) {
       withOffsets(input) { offsets in
-        adapted(index, module).backward(
+        adapted(index, module, buffers).backward(
           dy,
           input: moduleInput,
           rows: rows,

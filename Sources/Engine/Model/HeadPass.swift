@@ -4,16 +4,9 @@ import Foundation
 
 /// Pooling and classification head, forward and backward.
 extension SlicePass {
-  private var poolerLinear: AdaptedLinear? {
+  private func poolerLinear(_ buffers: PassBuffers) -> AdaptedLinear? {
     model.head.pooling == .pooler
-      ? model.base.pooler.map {
-        AdaptedLinear(
-          linear: $0,
-          slot: model.poolerSlot,
-          rank: model.adapter.rank,
-          scale: model.adapter.scale
-        )
-      } : nil
+      ? model.base.pooler.map { adapted($0, slot: model.poolerSlot, buffers) } : nil
   }
 
   /// The pooler's mask counts sequences where a layer's counts tokens.
@@ -42,7 +35,7 @@ extension SlicePass {
         }
       }
     }
-    if let pooler = poolerLinear {
+    if let pooler = poolerLinear(buffers) {
       pooler.forward(
         buffers.gathered,
         rows: rows,
@@ -122,7 +115,7 @@ extension SlicePass {
       ldc: hidden
     )
     let reachesLayers = model.lowestAdaptedLayer < model.base.spec.layerCount
-    if let pooler = poolerLinear {
+    if let pooler = poolerLinear(buffers) {
       for index in 0..<(rows * hidden) {
         let y = buffers.pooled[index]
         buffers.gradPooled[index] *= 1 - y * y

@@ -46,6 +46,8 @@ struct PassBuffers {
   let gathered, pooled, gradPooled: UnsafeMutablePointer<Float>
   /// sequences × rank; sequences × labels.
   let poolerDown, logits: UnsafeMutablePointer<Float>
+  /// Under VeRA 2 · the largest output · rank: the folded B and its gradient; else nothing.
+  let folded: UnsafeMutablePointer<Float>
   /// 2 T: means and scales of the embeddings' norm, which no backward pass needs.
   let statistics: UnsafeMutablePointer<Float>
 
@@ -60,12 +62,14 @@ struct PassBuffers {
     let h = spec.hiddenSize
     let f = spec.feedForwardSize
     let r = model.adapter.rank
+    let foldedSize = 2 * (model.projections?.largestOutput ?? 0) * r
     let firstSaved = capacity.isTraining ? min(model.lowestAdaptedLayer, spec.layerCount) : spec.layerCount
     let scratchCount = min(2, firstSaved)
     let layerSize = t * (8 * h + f + spec.headCount + 4 + LayerModule.allCases.count * r)
     let total =
       (spec.layerCount - firstSaved + scratchCount) * layerSize + t * (6 * h + 2 * f + r + max(h, f) + 2)
       + 2 * capacity.longest * capacity.longest + s * (3 * h + r + model.head.labelCount)
+      + foldedSize
     arena.reset(toHold: total, buffers: (spec.layerCount - firstSaved + scratchCount) * 20 + 32)
     func makeLayer(_ slots: [AdaptedModel.Slot?]) -> LayerBuffers {
       LayerBuffers(
@@ -111,6 +115,7 @@ struct PassBuffers {
     gradPooled = arena.take(s * h)
     poolerDown = arena.take(s * r)
     logits = arena.take(s * model.head.labelCount)
+    folded = arena.take(foldedSize)
     statistics = arena.take(2 * t)
   }
 }

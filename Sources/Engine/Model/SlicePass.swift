@@ -115,12 +115,17 @@ final class SlicePass: @unchecked Sendable {
     )
   }
 
-  func adapted(_ layer: Int, _ module: LayerModule) -> AdaptedLinear {
+  func adapted(_ layer: Int, _ module: LayerModule, _ buffers: PassBuffers) -> AdaptedLinear {
+    adapted(model.base.layers[layer].modules[module.rawValue], slot: model.slots[layer][module.rawValue], buffers)
+  }
+
+  func adapted(_ linear: FrozenModel.Linear, slot: AdaptedModel.Slot?, _ buffers: PassBuffers) -> AdaptedLinear {
     AdaptedLinear(
-      linear: model.base.layers[layer].modules[module.rawValue],
-      slot: model.slots[layer][module.rawValue],
+      linear: linear,
+      slot: slot,
       rank: model.adapter.rank,
-      scale: model.adapter.scale
+      scale: model.adapter.scale,
+      vera: model.projections.map { AdaptedLinear.VeRA(projections: $0, scratch: buffers.folded) }
     )
   }
 

@@ -840,7 +840,7 @@ public nonisolated struct WireStrategySpec: Sendable {
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  /// "fedit", "ffa-lora", "fedsa-lora", "fedsa-rslora" or "fedsvd".
+  /// "fedit", "ffa-lora", "fedsa-lora", "fedsa-rslora", "fedsa-vera" or "fedsvd".
   public var name: String = String()
 
   /// "frozen", "personal" or "shared".
@@ -878,6 +878,9 @@ public nonisolated struct WireAdapterSpec: Sendable {
 
   /// How A and B start: "kaiming" or "orthonormal" A with B zero, or "orthonormal-b" with A zero.
   public var initialisation: String = String()
+
+  /// "" or "lora"; or "vera": A and B are frozen, follow from the run's seed, and only their scales d and b train.
+  public var form: String = String()
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -2289,7 +2292,7 @@ nonisolated extension WireStrategySpec: SwiftProtobuf.Message, SwiftProtobuf._Me
 
 nonisolated extension WireAdapterSpec: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".AdapterSpec"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}rank\0\u{1}alpha\0\u{1}dropout\0\u{1}scaling\0\u{3}target_modules\0\u{1}initialisation\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}rank\0\u{1}alpha\0\u{1}dropout\0\u{1}scaling\0\u{3}target_modules\0\u{1}initialisation\0\u{1}form\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2303,6 +2306,7 @@ nonisolated extension WireAdapterSpec: SwiftProtobuf.Message, SwiftProtobuf._Mes
       case 4: try { try decoder.decodeSingularStringField(value: &self.scaling) }()
       case 5: try { try decoder.decodeRepeatedStringField(value: &self.targetModules) }()
       case 6: try { try decoder.decodeSingularStringField(value: &self.initialisation) }()
+      case 7: try { try decoder.decodeSingularStringField(value: &self.form) }()
       default: break
       }
     }
@@ -2327,6 +2331,9 @@ nonisolated extension WireAdapterSpec: SwiftProtobuf.Message, SwiftProtobuf._Mes
     if !self.initialisation.isEmpty {
       try visitor.visitSingularStringField(value: self.initialisation, fieldNumber: 6)
     }
+    if !self.form.isEmpty {
+      try visitor.visitSingularStringField(value: self.form, fieldNumber: 7)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -2337,6 +2344,7 @@ nonisolated extension WireAdapterSpec: SwiftProtobuf.Message, SwiftProtobuf._Mes
     if lhs.scaling != rhs.scaling {return false}
     if lhs.targetModules != rhs.targetModules {return false}
     if lhs.initialisation != rhs.initialisation {return false}
+    if lhs.form != rhs.form {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
