@@ -296,7 +296,7 @@ let package = Package(
     .testTarget(
       name: "FedLoRAEndToEndTests",
       dependencies: [
-        "fedlora", "FedLoRASimulation", "FedLoRAConfiguration", "FedLoRAEngine", "FedLoRACheckpoint",
+        "fedlora", "FedLoRASimulation", "FedLoRAConfiguration", "FedLoRAEngine", "FedLoRACheckpoint", "FedLoRADP",
         "FedLoRATestSupport",
       ],
       path: "Tests/EndToEndTests",

@@ -37,7 +37,8 @@ import Foundation
     } catch {
       let status = ExitStatus(error)
       if error is CleanExit || ExitStatus.isHelp(error) { exit(withError: error) }
-      if status == .usage {
+      // The parser explains its own errors; a verb's are sentences already, and the parser would give them another status.
+      if status == .usage, !(error is CommandFailure) {
         if wantsJSON { Output.printFailure(status: status, message: message(for: error)) }
         exit(withError: error)
       }

@@ -9,6 +9,7 @@ final class Program: Sendable {
   private let exit = EventLog<Int32>()
   private let output = Mutex(Data())
   private let outputEnd = EventLog<Bool>()
+  private let errorEnd = EventLog<Bool>()
   private let process: Mutex<Process>
 
   /// The program that was built beside these tests.
@@ -53,6 +54,7 @@ final class Program: Sendable {
           rest = rest[rest.index(after: end)...]
         }
       }
+      self.errorEnd.record(true)
     }.start()
   }
 
@@ -74,7 +76,9 @@ final class Program: Sendable {
     do { status = try await exit.first(within: deadline) { _ in true } } catch {
       throw Stuck(errors: errors.events)
     }
+    // The process may be gone before its last lines are read.
     try await outputEnd.first { $0 }
+    try await errorEnd.first { $0 }
     return (status, output.withLock { $0 })
   }
 
