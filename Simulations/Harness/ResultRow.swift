@@ -17,7 +17,8 @@ public struct ResultRow: Codable, Sendable, Equatable {
   public var bytesUp: Int
   /// Bytes that the clients received, frames included.
   public var bytesDown: Int
-  /// Largest ε that any client spent, by its ledger; nil without privacy at record level.
+  /// Largest ε that any client spent, by its ledger; at client level what the run spent, by the coordinator's account. Nil
+  /// without privacy.
   public var epsilon: Double?
   /// Wall-clock seconds.
   public var seconds: Double

@@ -39,8 +39,10 @@ struct SimulatedFederation: Sendable {
       logger: logger
     ) { report(.coordinator(strategy: name, $0)) }
     let (result, outcomes) = try await play(server, authority, definition.manifest)
-    guard case .completed = result.outcome else {
-      throw SimulationError.federationFailed(strategy: name, reason: "\(result.outcome)")
+    switch result.outcome {
+    // The state after the last round within the budget stands.
+    case .completed, .budgetSpent: break
+    default: throw SimulationError.federationFailed(strategy: name, reason: "\(result.outcome)")
     }
     let row = try await evaluate(definition.manifest, result, outcomes, start: start)
     report(.finished(row))
@@ -150,7 +152,7 @@ struct SimulatedFederation: Sendable {
       globalAccuracy: global.isEmpty ? nil : global.reduce(0, +) / Double(global.count),
       bytesUp: result.traffic.received,
       bytesDown: result.traffic.sent,
-      epsilon: try largestEpsilon(manifest),
+      epsilon: try result.privacy?.epsilon ?? largestEpsilon(manifest),
       seconds: (ContinuousClock.now - start).seconds
     )
   }

@@ -15,7 +15,8 @@ public struct PrivacySection: Codable, Sendable, Equatable {
 
   /// Whose presence the run hides.
   public var level: Level
-  /// Target ε over the whole run; the noise multiplier is calibrated to it. 0 takes `noise_multiplier` as given.
+  /// Target ε over the whole run; the noise multiplier is calibrated to it. 0 takes `noise_multiplier` as given. At level
+  /// `client` both may be given: the coordinator ends the run before another round would pass ε.
   public var epsilon: Double
   /// δ.
   public var delta: Double
@@ -45,7 +46,8 @@ public struct PrivacySection: Codable, Sendable, Equatable {
   public var clippingQuantile: Double
   /// Client level: rate of the clipping norm's steps.
   public var clippingLearningRate: Double
-  /// Client level: noise on the sum of the quantile's bits.
+  /// Client level: standard deviation of the noise on the sum of the quantile's bits, above half the noise multiplier.
+  /// 0 takes a twentieth of the expected cohort (Andrew et al. 2021), or the noise multiplier where that is more.
   public var quantileNoise: Double
 
   enum CodingKeys: String, CodingKey {
@@ -126,6 +128,33 @@ extension PrivacySection {
     try ranges.notNegative(clippingLearningRate, "privacy.clipping_learning_rate")
     try ranges.notNegative(quantileNoise, "privacy.quantile_noise")
     _ = try resolvedRelation(source: ranges.source)
+    guard level == .client else { return }
+    try ranges.require(
+      clipping == "flat",
+      "privacy.clipping",
+      "is '\(clipping)', but updates of clients are clipped flat"
+    )
+    try ranges.require(
+      clippingQuantile == 0 || clippingLearningRate > 0,
+      "privacy.clipping_learning_rate",
+      "is 0, so the clipping norm would not follow privacy.clipping_quantile"
+    )
+  }
+
+  /// What level `client` asks of the cohort: that the draw is secret, and of a public share where its size is fixed.
+  func validate(_ cohort: CohortSection, _ ranges: Ranges) throws {
+    guard level == .client else { return }
+    try ranges.require(
+      cohort.selection == "random",
+      "cohort.selection",
+      "is '\(cohort.selection)', which everybody can follow from the seed; at privacy level 'client' cohorts are drawn in "
+        + "secret, by privacy.sampling: leave it out"
+    )
+    try ranges.require(
+      population == 0 || population >= cohort.minClients,
+      "privacy.population",
+      "is \(population), but cohort.min_clients is \(cohort.minClients)"
+    )
   }
 
   /// The neighbouring relation with `default` resolved: add-or-remove-one under Poisson sampling, replace-one else.
@@ -158,6 +187,7 @@ struct PrivacyTermsBuilder {
     guard section.level != .none else { return nil }
     let ranges = Ranges(source: "configuration")
     try section.validate(ranges)
+    try section.validate(cohort, ranges)
     try ranges.require(
       weighting != "examples",
       "strategy.weighting",
@@ -182,8 +212,10 @@ struct PrivacyTermsBuilder {
     }
     let phase = try PrivatePhase(sampling: sampling, noiseMultiplier: noise, steps: steps)
     let certified = try PrivacyAccountant(relation: relation).epsilon(of: [phase], delta: section.delta)
+    // At level `client` the coordinator stops at the budget; clients who keep the account themselves hold claims against
+    // the whole run.
     try ranges.require(
-      section.epsilon == 0 || certified.epsilon <= section.epsilon,
+      section.epsilon == 0 || section.level == .client || certified.epsilon <= section.epsilon,
       "privacy.noise_multiplier",
       "is \(noise), with which \(steps) steps spend ε = \(certified.epsilon), more than privacy.epsilon "
         + "(\(section.epsilon)); leave it out to have it calibrated"
@@ -202,7 +234,7 @@ struct PrivacyTermsBuilder {
     terms.clipping = section.clipping
     terms.noiseMultiplier = noise
     terms.participations = UInt32(clamping: participations)
-    terms.epsilon = max(section.epsilon, certified.epsilon)
+    terms.epsilon = section.epsilon > 0 ? section.epsilon : certified.epsilon
     terms.delta = section.delta
     terms.seededNoise = section.seededNoise
     switch section.level {
@@ -217,9 +249,16 @@ struct PrivacyTermsBuilder {
       terms.divisor =
         section.sampling == "poisson"
         ? max(1, section.samplingRate * Double(population)) : Double(cohort.clientsPerRound)
+      guard section.clippingQuantile > 0 else { break }
       terms.clippingQuantile = section.clippingQuantile
       terms.clippingLearningRate = section.clippingLearningRate
-      terms.quantileNoise = section.quantileNoise
+      terms.quantileNoise = section.quantileNoise > 0 ? section.quantileNoise : max(terms.divisor / 20, noise)
+      try ranges.require(
+        noise < 2 * terms.quantileNoise,
+        "privacy.quantile_noise",
+        "is \(section.quantileNoise), but the bits of the quantile would then spend more than the rounds may: it must be "
+          + "above \(noise / 2), half the noise multiplier"
+      )
     }
     return terms
   }

@@ -119,6 +119,7 @@ extension RunConfiguration {
     try training.validate(ranges)
     try cohort.validate(ranges)
     try privacy.validate(ranges)
+    try privacy.validate(cohort, ranges)
   }
 
   static func validate(labels: [String], _ ranges: Ranges) throws {
@@ -189,6 +190,7 @@ extension ScenarioConfiguration {
     try training.validate(ranges)
     try cohort.validate(ranges)
     try privacy.validate(ranges)
+    try privacy.validate(cohort, ranges)
     try compare.validate(ranges)
     for (index, name) in strategies.enumerated() {
       guard let own = method(name) else {

@@ -27,10 +27,27 @@ package struct Project: Sendable {
     port: Int = 0,
     configuration: TransportConfiguration = TransportConfiguration()
   ) async throws -> RunningCoordinator {
+    try await serve(
+      run.manifest,
+      run.initialState,
+      directory: directory,
+      port: port,
+      configuration: configuration
+    )
+  }
+
+  /// Opens a run of any manifest in the project's folder and serves it.
+  package func serve(
+    _ manifest: WireRunManifest,
+    _ initialState: TensorSet,
+    directory: String = "coordinator",
+    port: Int = 0,
+    configuration: TransportConfiguration = TransportConfiguration()
+  ) async throws -> RunningCoordinator {
     let log = EventLog<CoordinatorEvent>()
     let server = try await CoordinatorServer.start(
-      manifest: run.manifest,
-      initialState: run.initialState,
+      manifest: manifest,
+      initialState: initialState,
       directory: folder.appending(directory),
       identity: try authority.issueCoordinator(),
       host: "127.0.0.1",

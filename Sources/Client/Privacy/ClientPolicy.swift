@@ -6,7 +6,8 @@ import Foundation
 public struct ClientPolicy: Codable, Sendable, Equatable {
   /// Privacy levels of runs that this client joins: `none`, `record`, `client`.
   public var levels: [String]
-  /// Largest ε that may ever be spent on the data set, over all runs.
+  /// Largest ε that may ever be spent on the data set, over all runs at level `record`; at level `client`, where the
+  /// coordinator keeps the account, the largest that a run may claim.
   public var maxEpsilon: Double
   /// The δ at which ε is counted, and the largest that a run may claim.
   public var maxDelta: Double
@@ -70,24 +71,24 @@ public struct ClientPolicy: Codable, Sendable, Equatable {
   }
 
   /// Holds a manifest against the policy, without looking at data.
-  /// - Throws: `ManifestRefusal` that names the term, what it is and what the policy allows.
+  /// - Throws: `ManifestRefusal` that names the term, what it is, what the policy allows and by which of its keys.
   public func check(_ manifest: WireRunManifest) throws {
     let level = manifest.hasPrivacy ? manifest.privacy.level : "none"
     try require(
       levels.contains(level),
       "privacy level is '\(level)'",
-      "the policy allows \(levels.isEmpty ? "none at all" : levels.joined(separator: ", "))"
+      "the policy allows \(levels.isEmpty ? "none at all" : levels.joined(separator: ", ")) (levels)"
     )
     try require(
       strategies.isEmpty || strategies.contains(manifest.strategy.name),
       "strategy is '\(manifest.strategy.name)'",
-      "the policy allows \(strategies.joined(separator: ", "))"
+      "the policy allows \(strategies.joined(separator: ", ")) (strategies)"
     )
     let fingerprint = manifest.model.fingerprint.map { String(format: "%02x", $0) }.joined()
     try require(
       models.isEmpty || models.contains { $0.count >= 8 && fingerprint.hasPrefix($0.lowercased()) },
       "base model is \(fingerprint.prefix(16))…",
-      "the policy allows \(models.joined(separator: ", "))"
+      "the policy allows \(models.joined(separator: ", ")) (models)"
     )
     guard manifest.hasPrivacy else { return }
     try require(
@@ -106,14 +107,30 @@ public struct ClientPolicy: Codable, Sendable, Equatable {
       "the policy declares none; set declared_examples to a number that is public anyway"
     )
     let delta = manifest.privacy.delta
-    try require(delta <= maxDelta, "delta is \(delta)", "the policy allows at most \(maxDelta)")
-    guard let terms = try RecordPrivacy(manifest) else { return }
+    try require(delta <= maxDelta, "delta is \(delta)", "the policy allows at most \(maxDelta) (max_delta)")
+    let noise = manifest.privacy.noiseMultiplier
     try require(
-      terms.noiseMultiplier >= minNoiseMultiplier,
-      "noise multiplier is \(terms.noiseMultiplier)",
-      "the policy asks for at least \(minNoiseMultiplier)"
+      noise >= minNoiseMultiplier,
+      "noise multiplier is \(noise)",
+      "the policy asks for at least \(minNoiseMultiplier) (min_noise_multiplier)"
     )
-    try checkClaim(terms, manifest)
+    if let terms = try RecordPrivacy(manifest) {
+      try checkClaim(terms, manifest)
+    } else {
+      try checkCoordinatorsClaim(manifest.privacy)
+    }
+  }
+
+  /// At level `client` the coordinator clips, noises and ends the run before its ε is passed; whoever trusts it with that
+  /// still says how large that ε may be.
+  private func checkCoordinatorsClaim(_ claim: WirePrivacySpec) throws {
+    try require(claim.delta > 0, "delta is \(claim.delta)", "a claim needs one above 0")
+    try require(claim.epsilon > 0, "epsilon is \(claim.epsilon)", "a claim needs one above 0")
+    try require(
+      claim.epsilon <= maxEpsilon,
+      "epsilon is \(claim.epsilon)",
+      "the policy allows at most \(maxEpsilon) (max_epsilon)"
+    )
   }
 
   /// The whole run must cost no more than it claims, and no more than the budget.
@@ -138,7 +155,7 @@ public struct ClientPolicy: Codable, Sendable, Equatable {
     try require(
       atOwnDelta <= maxEpsilon,
       "privacy terms spend ε = \(atOwnDelta) at δ = \(maxDelta)",
-      "the policy allows \(maxEpsilon) for this data set"
+      "the policy allows \(maxEpsilon) for this data set (max_epsilon)"
     )
   }
 

@@ -1,6 +1,5 @@
 import FedLoRADP
 import FedLoRAEngine
-import FedLoRAFederation
 
 /// A stretch of DP-SGD steps on one client's examples (Abadi et al. 2016), from a fresh optimizer.
 ///
@@ -9,7 +8,7 @@ import FedLoRAFederation
 /// noise (optimizer state, weight decay, schedule) is post-processing.
 ///
 /// Losses, norms, batch sizes and the number of clipped examples are about private data and are not returned.
-struct PrivateTraining: Sendable {
+package struct PrivateTraining: Sendable {
   let terms: RecordPrivacy
   let options: TrainingOptions
   let trained: TrainedKinds
@@ -19,7 +18,22 @@ struct PrivateTraining: Sendable {
   let dropoutSeed: UInt64
 
   /// Examples whose tokens are in memory at once; the activations are bounded by the runner's slices.
-  private static let examplesPerChunk = 512
+  package static let examplesPerChunk = 512
+
+  /// - Parameter randomness: a root that nothing else draws from, for one `run` only.
+  package init(
+    terms: RecordPrivacy,
+    options: TrainingOptions,
+    trained: TrainedKinds,
+    randomness: SecretRandomness,
+    dropoutSeed: UInt64
+  ) {
+    self.terms = terms
+    self.options = options
+    self.trained = trained
+    self.randomness = randomness
+    self.dropoutSeed = dropoutSeed
+  }
 
   /// Trains `parameters` in place.
   /// - Parameters:
@@ -28,8 +42,8 @@ struct PrivateTraining: Sendable {
   ///   - steps: noised steps to take; they must be charged before.
   ///   - firstStep: place of the first step in the run, for the schedule.
   ///   - afterStep: called after every step with its number (from 1); throwing stops the training.
-  /// - Throws: `ModelError`, `PrivacyParameterError`, or what `afterStep` throws.
-  func run(
+  /// - Throws: `ManifestRefusal` for terms that floating point cannot hold, `ModelError`, or what `afterStep` throws.
+  package func run(
     _ runner: ModelRunner,
     parameters: inout [Float],
     examples: [EncodedExample],
@@ -39,8 +53,7 @@ struct PrivateTraining: Sendable {
   ) throws {
     let ranges = runner.trainedRanges(trained)
     let count = runner.trainedCount(trained)
-    let grid = try NoiseGrid(clippingNorm: terms.clippingNorm, noiseMultiplier: terms.noiseMultiplier, dimension: count)
-    let clipping = try ExampleClipping(rule: terms.clipping, bound: grid.clippingLimit, step: grid.step)
+    let (grid, clipping) = try terms.mechanism(dimension: count)
     var optimizer = Optimizer(options.optimizer, layout: runner.model.layout, trained: trained)
     var gradient = [Float](repeating: 0, count: runner.model.layout.count)
     var sums = [Int64](repeating: 0, count: count)

@@ -118,6 +118,30 @@ public struct RecordPrivacy: Sendable, Equatable {
     try PrivatePhase(sampling: sampling, noiseMultiplier: noiseMultiplier, steps: steps)
   }
 
+  /// Grid and clipping of steps that release this many numbers.
+  /// - Throws: `ManifestRefusal` for a norm, noise or divisor with which no number would come out.
+  package func mechanism(dimension: Int) throws -> (grid: NoiseGrid, clipping: ExampleClipping) {
+    let grid: NoiseGrid
+    let clipping: ExampleClipping
+    do {
+      grid = try NoiseGrid(clippingNorm: clippingNorm, noiseMultiplier: noiseMultiplier, dimension: dimension)
+      clipping = try ExampleClipping(rule: self.clipping, bound: grid.clippingLimit, step: grid.step)
+    } catch {
+      throw ManifestRefusal(code: "bad-term", reason: "no step can be taken with the run's privacy terms: \(error)")
+    }
+    let deviation = noiseMultiplier * clippingNorm / divisor
+    // Sixteen standard deviations are never exceeded; the optimizer squares them.
+    guard Float(deviation).isNormal, (Float(deviation) * Float(deviation) * 256).isFinite else {
+      throw ManifestRefusal(
+        code: "bad-term",
+        reason:
+          "the manifest's divisor is \(divisor): noise multiplier × clipping norm / divisor is \(deviation), which "
+          + "single precision cannot hold"
+      )
+    }
+    return (grid, clipping)
+  }
+
   /// The kinds that local steps train in a round under these terms: all that the strategy trains where they are noised
   /// together, else only what is uploaded.
   func trainedInRounds(_ strategy: Strategy) -> TrainedKinds {

@@ -100,7 +100,7 @@ struct ClientSession: Sendable {
     decline.reason = refusal.reason
     try await connection.send(WireEnvelope(.decline(decline)))
     return End(
-      ending: .declined(code: refusal.code, reason: refusal.reason),
+      ending: .declined(code: refusal.code, reason: refusal.ownerReason),
       manifest: manifest,
       finalState: nil,
       personal: TensorSet(),
@@ -271,6 +271,7 @@ struct ClientSession: Sendable {
         round: wire.round,
         code: refusal.code,
         reason: refusal.reason,
+        ownerReason: refusal.ownerReason,
         manifest,
         connection
       )
@@ -301,10 +302,14 @@ struct ClientSession: Sendable {
     round: UInt64,
     code: String,
     reason: String,
+    ownerReason: String? = nil,
     _ manifest: WireRunManifest,
     _ connection: PeerConnection
   ) async throws {
-    logger.warning("round declined", metadata: ["round": "\(round)", "code": .string(code), "reason": .string(reason)])
+    logger.warning(
+      "round declined",
+      metadata: ["round": "\(round)", "code": .string(code), "reason": .string(ownerReason ?? reason)]
+    )
     var decline = WireDecline()
     decline.runID = manifest.runID
     decline.round = round

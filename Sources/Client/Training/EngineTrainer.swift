@@ -26,7 +26,8 @@ public struct EngineTrainer: LocalTrainer {
     manifest.hasPrivacy ? privacy.policy.declaredExamples : try await data.records().examples.count
   }
 
-  /// Checks policy, model fingerprint, labels, length, adapter, the declared tensors and the ledger, in this order.
+  /// Checks policy, model fingerprint, labels, length, adapter, the declared tensors, the arithmetic of private steps and
+  /// the ledger, in this order.
   public func check(_ manifest: WireRunManifest) async throws {
     try privacy.policy.check(manifest)
     let terms = try RunTerms(manifest)
@@ -43,7 +44,9 @@ public struct EngineTrainer: LocalTrainer {
     guard manifest.model.labels == labels else {
       throw ManifestRefusal(
         code: "wrong-labels",
-        reason: "the run's classes are \(manifest.model.labels.joined(separator: ", ")), this client's data has "
+        // Which classes there are may be known from the data alone.
+        reason: "the run's classes are \(manifest.model.labels.joined(separator: ", ")), this client's data has others",
+        ownerReason: "the run's classes are \(manifest.model.labels.joined(separator: ", ")), this client's data has "
           + labels.joined(separator: ", ")
       )
     }
@@ -62,7 +65,12 @@ public struct EngineTrainer: LocalTrainer {
         reason: "the manifest declares other tensors than strategy \(manifest.strategy.name) has on this model"
       )
     }
-    if let privacy = terms.privacy { _ = try await ledger(privacy) }
+    if let privacy = terms.privacy {
+      let layout = try AdaptedModel(base: slots.base, adapter: terms.adapter, head: terms.head).layout
+      let trained = layout.entries.filter { terms.trained.includes($0.kind) }
+      _ = try privacy.mechanism(dimension: trained.reduce(0) { $0 + $1.count })
+      _ = try await ledger(privacy)
+    }
   }
 
   /// B and head where the strategy keeps them personal, at their common start.
@@ -185,7 +193,7 @@ public struct EngineTrainer: LocalTrainer {
 
   private func ledger(_ terms: RecordPrivacy) async throws -> PrivacyLedger {
     do { return try await data.ledger(privacy, relation: terms.relation) } catch let error as LedgerError {
-      throw ManifestRefusal(code: "ledger", reason: error.description)
+      throw ManifestRefusal(error)
     }
   }
 

@@ -47,7 +47,7 @@ public actor LocalData {
 
   /// The ledger of this data set, opened once and kept until the process ends, so that no other process spends from it.
   /// - Throws: `LedgerError` where it is damaged, in use, or about another relation or data set.
-  func ledger(_ privacy: ClientPrivacy, relation: NeighbouringRelation) async throws -> PrivacyLedger {
+  package func ledger(_ privacy: ClientPrivacy, relation: NeighbouringRelation) async throws -> PrivacyLedger {
     let fingerprint = try await records().fingerprint
     if let openLedger {
       guard openLedger.contents.relation == relation else {

@@ -68,15 +68,19 @@ extension LocalTrainer {
 public struct ManifestRefusal: Error, Equatable, CustomStringConvertible {
   /// Stable code for logs and counters, such as `wrong-model`.
   public let code: String
-  /// What was found and expected.
+  /// What was found and expected; the coordinator is told this, so it says nothing about the data.
   public let reason: String
+  /// What only the owner of the data is told, and what depends on the data: paths, fingerprints, class names.
+  public let ownerReason: String
 
   /// Takes code and reason.
-  public init(code: String, reason: String) {
+  /// - Parameter ownerReason: what is told here instead of `reason`; nil tells the same.
+  public init(code: String, reason: String, ownerReason: String? = nil) {
     self.code = code
     self.reason = reason
+    self.ownerReason = ownerReason ?? reason
   }
 
-  /// One sentence for people.
-  public var description: String { "\(reason) (\(code))" }
+  /// One sentence for the owner of the data.
+  public var description: String { "\(ownerReason) (\(code))" }
 }
