@@ -1,6 +1,9 @@
-// Times ε and calibration over ordinary settings; prints JSON, which compare.py sets beside other accountants.
+// Times ε and calibration over ordinary settings and two long or hard ones.
 //
 //     accountant-benchmark [REPEATS]
+//
+// Prints one JSON array; `compare_accountants.py` sets other accountants beside its rows. `epsilon_ms` and `calibration_ms` are
+// medians of REPEATS calls after a first one, whose time for ε is `first_epsilon_ms` (tables are made in the very first).
 
 import FedLoRADP
 import Foundation
@@ -20,21 +23,24 @@ struct Line: Encodable {
   let epsilon: Double
   let method: String
   let epsilon_ms: Double
+  let first_epsilon_ms: Double
+  let target_epsilon: Double
   let calibrated_noise_multiplier: Double
   let calibration_ms: Double
 }
 
-/// The median time of a call in milliseconds, and its result.
-func timed<Value>(_ repeats: Int, _ body: () throws -> Value) rethrows -> (Value, Double) {
+/// A call's result, and its time in milliseconds: the median of `repeats`, and that of the call before them.
+func timed<Value>(_ repeats: Int, _ body: () throws -> Value) rethrows -> (value: Value, median: Double, first: Double)
+{
   let clock = ContinuousClock()
-  var value = try body()
-  var times: [Double] = []
-  for _ in 0..<repeats {
+  func call() throws -> (Value, Double) {
     let start = clock.now
-    value = try body()
-    times.append((clock.now - start) / .milliseconds(1))
+    let value = try body()
+    return (value, (clock.now - start) / .milliseconds(1))
   }
-  return (value, times.sorted()[times.count / 2])
+  let (value, first) = try call()
+  let times = try (0..<max(1, repeats)).map { _ in try call().1 }.sorted()
+  return (value, times[times.count / 2], first)
 }
 
 let settings = [
@@ -44,18 +50,21 @@ let settings = [
   Setting(rate: 0.00285, noise: 0.6, steps: 250, delta: 1e-5),
   Setting(rate: 0.001, noise: 1, steps: 100_000, delta: 1e-6),
   Setting(rate: 0.1, noise: 2, steps: 500, delta: 1e-6),
+  Setting(rate: 1 / 88, noise: 0.6134, steps: 500, delta: 1e-5),
+  Setting(rate: 1e-4, noise: 0.6, steps: 1_000_000, delta: 1e-6),
 ]
+let targetEpsilon = 3.0
 let repeats = CommandLine.arguments.dropFirst().first.flatMap { Int($0) } ?? 9
 let accountant = PrivacyAccountant(relation: .addOrRemoveOne)
 let lines = try settings.map { setting in
   let sampling = ExampleSampling.poisson(rate: setting.rate)
-  let (spent, time) = try timed(repeats) {
+  let spent = try timed(repeats) {
     let phase = try PrivatePhase(sampling: sampling, noiseMultiplier: setting.noise, steps: setting.steps)
     return try accountant.epsilon(of: [phase], delta: setting.delta)
   }
-  let (noise, calibration) = try timed(repeats) {
+  let calibrated = try timed(repeats) {
     try Calibration.noiseMultiplier(
-      epsilon: 3,
+      epsilon: targetEpsilon,
       delta: setting.delta,
       sampling: sampling,
       steps: setting.steps,
@@ -67,11 +76,13 @@ let lines = try settings.map { setting in
     noise_multiplier: setting.noise,
     steps: setting.steps,
     delta: setting.delta,
-    epsilon: spent.epsilon,
-    method: spent.method.rawValue,
-    epsilon_ms: time,
-    calibrated_noise_multiplier: noise,
-    calibration_ms: calibration
+    epsilon: spent.value.epsilon,
+    method: spent.value.method.rawValue,
+    epsilon_ms: spent.median,
+    first_epsilon_ms: spent.first,
+    target_epsilon: targetEpsilon,
+    calibrated_noise_multiplier: calibrated.value,
+    calibration_ms: calibrated.median
   )
 }
 let encoder = JSONEncoder()
