@@ -152,7 +152,7 @@ let package = Package(
     ),
     .executableTarget(
       name: "private-step",
-      dependencies: ["FedLoRAEngine", "FedLoRALinearAlgebra", "CKernels"],
+      dependencies: ["FedLoRADP", "FedLoRAEngine", "FedLoRALinearAlgebra", "CKernels"],
       path: "Benchmarks/PrivateStep",
       swiftSettings: strict
     ),
@@ -267,8 +267,8 @@ let package = Package(
     .testTarget(
       name: "FedLoRAClientTests",
       dependencies: [
-        "FedLoRAClient", "FedLoRACoordinator", "FedLoRAFederation", "FedLoRAProtocol", "FedLoRACheckpoint",
-        "FedLoRATestSupport",
+        "FedLoRAClient", "FedLoRACoordinator", "FedLoRAFederation", "FedLoRAEngine", "FedLoRADP", "FedLoRAProtocol",
+        "FedLoRACheckpoint", "FedLoRATestSupport",
         .product(name: "Crypto", package: "swift-crypto"),
         .product(name: "SwiftProtobuf", package: "swift-protobuf"),
       ],
@@ -287,8 +287,8 @@ let package = Package(
     .testTarget(
       name: "FedLoRASimulationTests",
       dependencies: [
-        "FedLoRASimulation", "FedLoRAConfiguration", "FedLoRACoordinator", "FedLoRAEngine", "FedLoRAFederation",
-        "FedLoRACheckpoint", "FedLoRADP", "FedLoRATestSupport",
+        "FedLoRASimulation", "FedLoRAConfiguration", "FedLoRACoordinator", "FedLoRAClient", "FedLoRAEngine",
+        "FedLoRAFederation", "FedLoRACheckpoint", "FedLoRADP", "FedLoRATestSupport",
       ],
       path: "Tests/SimulationTests",
       swiftSettings: strict
@@ -296,8 +296,10 @@ let package = Package(
     .testTarget(
       name: "FedLoRAEndToEndTests",
       dependencies: [
-        "fedlora", "FedLoRASimulation", "FedLoRAConfiguration", "FedLoRAEngine", "FedLoRACheckpoint", "FedLoRADP",
-        "FedLoRATestSupport",
+        "fedlora", "FedLoRASimulation", "FedLoRAConfiguration", "FedLoRAEngine", "FedLoRAProtocol", "FedLoRACheckpoint",
+        "FedLoRADP", "FedLoRATestSupport",
+        .product(name: "Crypto", package: "swift-crypto"),
+        .product(name: "SwiftProtobuf", package: "swift-protobuf"),
       ],
       path: "Tests/EndToEndTests",
       swiftSettings: strict
