@@ -9,7 +9,7 @@ import FedLoRAFederation
 /// noise (optimizer state, weight decay, schedule) is post-processing.
 ///
 /// Losses, norms, batch sizes and the number of clipped examples are about private data and are not returned.
-struct PrivateTraining: Sendable {
+package struct PrivateTraining: Sendable {
   let terms: RecordPrivacy
   let options: TrainingOptions
   let trained: TrainedKinds
@@ -17,6 +17,21 @@ struct PrivateTraining: Sendable {
   let randomness: SecretRandomness
   /// Dropout; may be known to everybody.
   let dropoutSeed: UInt64
+
+  /// Takes all parts; nothing here charges a ledger.
+  package init(
+    terms: RecordPrivacy,
+    options: TrainingOptions,
+    trained: TrainedKinds,
+    randomness: SecretRandomness,
+    dropoutSeed: UInt64
+  ) {
+    self.terms = terms
+    self.options = options
+    self.trained = trained
+    self.randomness = randomness
+    self.dropoutSeed = dropoutSeed
+  }
 
   /// Examples whose tokens are in memory at once; the activations are bounded by the runner's slices.
   private static let examplesPerChunk = 512
@@ -29,7 +44,7 @@ struct PrivateTraining: Sendable {
   ///   - firstStep: place of the first step in the run, for the schedule.
   ///   - afterStep: called after every step with its number (from 1); throwing stops the training.
   /// - Throws: `ModelError`, `PrivacyParameterError`, or what `afterStep` throws.
-  func run(
+  package func run(
     _ runner: ModelRunner,
     parameters: inout [Float],
     examples: [EncodedExample],
