@@ -42,7 +42,7 @@ import Foundation
         if wantsJSON { Output.printFailure(status: status, message: message(for: error)) }
         exit(withError: error)
       }
-      if wantsJSON {
+      if wantsJSON, (error as? CommandFailure)?.isPrinted != true {
         Output.printFailure(status: status, message: Output.message(for: error))
       }
       Output.note("fedlora: \(Output.message(for: error))")

@@ -64,6 +64,8 @@ enum ExitStatus: Int32 {
 struct CommandFailure: Error, CustomStringConvertible {
   let status: ExitStatus
   let description: String
+  /// Whether standard output has the failure already, with the data that show it.
+  var isPrinted = false
 }
 
 /// Standard output is data, standard error is for people.
@@ -75,14 +77,15 @@ enum Output {
   static func write(_ text: String) { FileHandle.standardOutput.write(Data((text + "\n").utf8)) }
 
   /// Prints `data` in the envelope `{schema_version, status, exit_code, data}`.
-  static func printJSON(_ data: some Encodable) throws {
-    write(String(decoding: try encoder.encode(Envelope(data: data)), as: UTF8.self))
+  static func printJSON(_ data: some Encodable, status: ExitStatus = .done) throws {
+    let envelope = Envelope(status: status.word, exit_code: status.rawValue, data: data)
+    write(String(decoding: try encoder.encode(envelope), as: UTF8.self))
   }
 
   private struct Envelope<T: Encodable>: Encodable {
     let schema_version = 1
-    let status = ExitStatus.done.word
-    let exit_code = ExitStatus.done.rawValue
+    let status: String
+    let exit_code: Int32
     let data: T
   }
 

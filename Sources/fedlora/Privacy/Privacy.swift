@@ -5,8 +5,8 @@ import FedLoRAConfiguration
 /// `fedlora privacy`.
 struct Privacy: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Plan what a private run costs, and read what was spent.",
-    subcommands: [PrivacyPlan.self, Report.self, PrivacyPolicy.self]
+    abstract: "Plan what a private run costs, read what was spent, and attack the code that promises it.",
+    subcommands: [PrivacyPlan.self, Report.self, PrivacyPolicy.self, Audit.self]
   )
 }
 
