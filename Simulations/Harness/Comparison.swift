@@ -149,7 +149,8 @@ struct CellPlayer {
     let (own, method) = try terms(of: cell)
     let file = folder.appendingPathComponent("cells/\(cell.name).json")
     let hash = try CellPlayer.hash(own, method)
-    if let data = try? Data(contentsOf: file), let known = try? JSONDecoder().decode(Comparison.Result.self, from: data),
+    if let data = try? Data(contentsOf: file),
+      let known = try? JSONDecoder().decode(Comparison.Result.self, from: data),
       known.terms == hash
     {
       return known.row

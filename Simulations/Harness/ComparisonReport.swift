@@ -33,7 +33,8 @@ public struct ComparisonReport: Encodable, Sendable {
         return
       }
       let variance = values.reduce(0) { $0 + ($1 - centre) * ($1 - centre) } / Double(values.count - 1)
-      halfWidth = StudentT.quantile975(degreesOfFreedom: values.count - 1) * (variance / Double(values.count)).squareRoot()
+      halfWidth =
+        StudentT.quantile975(degreesOfFreedom: values.count - 1) * (variance / Double(values.count)).squareRoot()
     }
   }
 
@@ -115,7 +116,8 @@ public struct ComparisonReport: Encodable, Sendable {
   public var table: String {
     let first = runs.first?.method ?? "the first"
     let header = [
-      "method", "target ε", "clients' mean", "worst client", "global", "against \(first)", "MB up", "MB down", "largest ε",
+      "method", "target ε", "clients' mean", "worst client", "global", "against \(first)", "MB up", "MB down",
+      "largest ε",
       "rate ×",
     ]
     return TextTable.draw(

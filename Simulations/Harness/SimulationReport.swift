@@ -44,7 +44,9 @@ public struct SimulationReport: Codable, Sendable, Equatable {
   public var table: String {
     let isPrivate = rows.contains { $0.epsilon != nil }
     let header =
-      ["strategy", "clients' mean", "worst client", "global", "MB up", "MB down"] + (isPrivate ? ["ε"] : []) + ["seconds"]
+      ["strategy", "clients' mean", "worst client", "global", "MB up", "MB down"] + (isPrivate ? ["ε"] : []) + [
+        "seconds"
+      ]
     return TextTable.draw(
       header,
       rows.map { row in

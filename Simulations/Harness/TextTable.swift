@@ -1,6 +1,7 @@
 /// A plain-text table: the first column to the left, the others to the right.
-enum TextTable {
-  static func draw(_ header: [String], _ rows: [[String]]) -> String {
+public enum TextTable {
+  /// Right-aligned columns under a header, the first left-aligned; a cell for each column.
+  public static func draw(_ header: [String], _ rows: [[String]]) -> String {
     let all = [header] + rows
     let widths = header.indices.map { column in all.map { $0[column].count }.max() ?? 0 }
     func line(_ cells: [String]) -> String {

@@ -193,7 +193,8 @@ extension AdapterSection {
       throw ConfigurationError(
         source: source,
         key: "adapter.initialisation",
-        reason: "is '\(initialisation)', but privacy.personal '\(privacy.personal)' holds B at its start: with B = 0 the "
+        reason:
+          "is '\(initialisation)', but privacy.personal '\(privacy.personal)' holds B at its start: with B = 0 the "
           + "gradient of A is zero and nothing would be learnt; use orthonormal-b"
       )
     }

@@ -36,8 +36,10 @@ public enum RunEvent: Sendable, Equatable {
   case roundCommitted(round: Int)
   /// What `RunEffect.commit` asked for, or another write, failed for good.
   case storeFailed(reason: String)
-  /// The operator stops the coordinator; the run can be resumed.
+  /// The operator stops the coordinator at once; the run can be resumed, and asks for the open round again then.
   case stop(reason: String)
+  /// The operator stops the coordinator once the open round is committed; the run can be resumed.
+  case stopAfterRound(reason: String)
   /// The operator ends the run for good.
   case abort(reason: String)
 }

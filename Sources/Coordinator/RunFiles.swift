@@ -5,6 +5,8 @@ import Foundation
 ///
 ///     RUN/run.sqlite
 ///     RUN/lock
+///     RUN/events.jsonl                       what happened, for people (`RunLog`)
+///     RUN/operator.sock                      where a coordinator listens for its operator
 ///     RUN/state/round-000012.safetensors     the state after round 12; round 0 is the start
 ///     RUN/updates/000012/NAME.safetensors    the updates of round 12, until it is committed
 struct RunFiles: Sendable {

@@ -24,6 +24,15 @@ final class RunLock: Sendable {
 
   deinit { release() }
 
+  /// Whether a coordinator holds the folder now; takes nothing and makes nothing.
+  static func isHeld(directory: URL) -> Bool {
+    let descriptor = open(directory.appendingPathComponent("lock").path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { return false }
+    defer { close(descriptor) }
+    // A shared lock is granted unless somebody holds the exclusive one; it goes with the descriptor.
+    return flock(descriptor, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK
+  }
+
   /// Lets go of the folder; doing so again does nothing.
   func release() {
     descriptor.withLock { held in

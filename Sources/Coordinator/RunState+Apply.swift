@@ -82,6 +82,9 @@ extension RunState {
       advance(now, &effects)
     case .storeFailed(let reason): finish(.failed(reason: reason), &effects)
     case .stop(let reason): finish(.stopped(reason: reason), &effects)
+    case .stopAfterRound(let reason):
+      stopsAfterRound = reason
+      if phase == .waiting, current.attempt == 0 { finish(.stopped(reason: reason), &effects) }
     case .abort(let reason): finish(.failed(reason: reason), &effects)
     }
     return effects
@@ -96,7 +99,7 @@ extension RunState {
       effects.append(.record(name: name, round: round, code: code, reason: reason))
       effects.append(.ack(name: name, round: round, status: .refused, reason: "\(code): \(reason)"))
     case .clientReady, .clientLost, .declined, .cohortDrawn, .budgetSpent, .deadlinePassed, .roundCommitted,
-      .storeFailed, .stop, .abort:
+      .storeFailed, .stop, .stopAfterRound, .abort:
       break
     }
   }

@@ -101,6 +101,7 @@ extension RunState {
     )
     current = OpenRound(round: current.round + 1)
     phase = .waiting
+    if let stopsAfterRound { return finish(.stopped(reason: stopsAfterRound), &effects) }
     if failIfTooFewAreLeft(&effects) { return }
     startIfPossible(now, &effects)
   }

@@ -38,6 +38,9 @@
 /// is only how many clients must be ready before the draw, so that an unattended run does not spend its budget. More
 /// clients than the population are turned away.
 ///
+/// **Stopping.** A run can be stopped at once, which leaves the open round to be asked for again, or after the open
+/// round. Neither is kept: a coordinator that is started again goes on.
+///
 /// **Bounds.** Memory is proportional to the clients, not to the rounds: only the open round and the contributions to
 /// the last one are kept.
 public struct RunState: Sendable, Equatable {
@@ -128,6 +131,8 @@ public struct RunState: Sendable, Equatable {
   public internal(set) var participations: [String: Int] = [:]
   /// Who contributed what to the last committed round.
   public internal(set) var lastContributions: [String: String]
+  /// Why the run stops once the open round is committed; nil while it goes on.
+  public internal(set) var stopsAfterRound: String?
 
   /// A run that has not begun.
   public init(policy: RoundPolicy, seed: UInt64) {

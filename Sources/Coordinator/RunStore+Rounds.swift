@@ -139,13 +139,7 @@ extension RunStore {
 
   /// Keeps how the run ended; a stopped run is not over and keeps nothing but a line in the audit.
   public func finish(_ outcome: RunOutcome) throws {
-    let (word, reason): (String, String) =
-      switch outcome {
-      case .completed: ("completed", "")
-      case .failed(let reason): ("failed", reason)
-      case .budgetSpent(let reason): ("budget-spent", reason)
-      case .stopped(let reason): ("stopped", reason)
-      }
+    let (word, reason) = outcome.words
     try record(name: "", round: 0, code: word, reason: reason)
     if case .stopped = outcome { return }
     try database.write { db in

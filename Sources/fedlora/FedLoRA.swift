@@ -19,7 +19,10 @@ import Foundation
       configuration, 69 the other side could not be reached or refused, 75 the run failed or was stopped, 130 interrupted.
       """,
     version: version,
-    subcommands: [Simulate.self, Coordinator.self, Client.self, CA.self, Privacy.self]
+    subcommands: [
+      Simulate.self, Coordinator.self, Client.self, CA.self, Status.self, Log.self, Stop.self, Abort.self, Resume.self,
+      Privacy.self,
+    ]
   )
 
   static func main() async {

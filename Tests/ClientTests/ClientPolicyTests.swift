@@ -233,7 +233,8 @@ struct ClientPolicyTests {
   @Test("answers any numbers with a refusal or an agreement that its accountant stands behind")
   func anyNumbers() throws {
     let numbers: [Double] = [
-      -1, 0, .leastNonzeroMagnitude, 1e-300, 1e-15, 1e-7, 0.3, 1, 1.5, 50, 1e15, 1e300, .greatestFiniteMagnitude, .infinity, .nan,
+      -1, 0, .leastNonzeroMagnitude, 1e-300, 1e-15, 1e-7, 0.3, 1, 1.5, 50, 1e15, 1e300, .greatestFiniteMagnitude,
+      .infinity, .nan,
     ]
     var policy = ClientPolicy.tests
     policy.minNoiseMultiplier = 0

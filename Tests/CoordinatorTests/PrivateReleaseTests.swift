@@ -258,7 +258,10 @@ struct ReleaseAccountTests {
     let tenth = try epsilon(.addOrRemoveOne, .poisson(rate: 0.1))
     #expect(tenth < 0.4 * full)
     #expect(try epsilon(.replaceOne, .fixedSize(cohort: 10, rate: 0.1)) > tenth)
-    #expect(try epsilon(.replaceOne, .fixedSize(cohort: 100, rate: 1)) >= epsilon(.replaceOne, .poisson(rate: 1)) * (1 - 1e-12))
+    #expect(
+      try epsilon(.replaceOne, .fixedSize(cohort: 100, rate: 1)) >= epsilon(.replaceOne, .poisson(rate: 1))
+        * (1 - 1e-12)
+    )
     #expect(try epsilon(.addOrRemoveOne, .poisson(rate: 0.1), noise: 0) == .infinity)
     #expect(throws: PrivacyTermError.fixedSizeNeedsReplaceOne(.zeroOut)) {
       try epsilon(.zeroOut, .fixedSize(cohort: 10, rate: 0.1))

@@ -224,6 +224,35 @@ struct RunStateTests {
     #expect(state.ready("b", at: 1001).asked == ["a", "b"])
   }
 
+  @Test("a stop after the round lets it be committed, asks for no other, and between rounds stops at once")
+  func stopAfterRound() throws {
+    var idle = try makeState()
+    #expect(
+      idle.apply(.stopAfterRound(reason: "tonight"), now: at(0)).outcome == .stopped(reason: "tonight")
+    )
+    var state = try makeState(rounds: 3)
+    _ = state.ready("a", "b", "c")
+    _ = state.update("a", 1)
+    #expect(state.apply(.stopAfterRound(reason: "tonight"), now: at(2)).isEmpty)
+    #expect(state.phase == .open)
+    // A client that comes back is still sent the open round.
+    _ = state.apply(.clientLost(name: "c"), now: at(3))
+    #expect(state.ready("c", at: 4).contains { if case .sendRound(["c"], 1, _, _) = $0 { true } else { false } })
+    _ = state.update("b", 1)
+    #expect(state.update("c", 1).committed?.count == 3)
+    let end = state.apply(.roundCommitted(round: 1), now: at(5))
+    #expect(end.first == .announceCommit(round: 1, to: ["a", "b", "c"], updates: 3))
+    #expect(end.asked.isEmpty)
+    #expect(end.outcome == .stopped(reason: "tonight"))
+    #expect(state.committedRounds == 1)
+    // The last round completes the run all the same.
+    var last = try makeState(rounds: 1)
+    _ = last.ready("a", "b", "c")
+    _ = last.apply(.stopAfterRound(reason: "tonight"), now: at(1))
+    for name in ["a", "b", "c"] { _ = last.update(name, 1) }
+    #expect(last.apply(.roundCommitted(round: 1), now: at(2)).outcome == .completed)
+  }
+
   @Test("stop, abort and a failing store end the run at once")
   func endings() throws {
     for (event, outcome) in [

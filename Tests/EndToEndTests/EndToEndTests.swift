@@ -197,6 +197,54 @@ struct EndToEndTests {
     try expectSameBytes(deployment, "fedsa-lora", simulated: try await simulate("fedsa-lora", keys), rounds: 3)
   }
 
+  @Test("are looked after by status, log, stop, resume and abort, and give the same bytes as the simulation")
+  func operated() async throws {
+    let keys = shared(rounds: 3, steps: 20, quorum: 3)
+    let deployment = try await deploy("fedsvd", keys)
+    func fedlora(_ arguments: String...) async throws -> (status: Int32, data: [String: Any], errors: String) {
+      let result = try await Program.run(arguments + ["--format", "json"], in: deployment.folder)
+      return (result.status, try envelope(result.output)["data"] as? [String: Any] ?? [:], result.errors)
+    }
+    func run() async throws -> [String: Any] {
+      try #require((try await fedlora("status", "run.yaml").data["runs"] as? [[String: Any]])?.first)
+    }
+    #expect(try await fedlora("resume", "run.yaml").status == 65)
+    #expect(try await fedlora("status", "run.yaml").status == 65)
+    let first = try deployment.coordinator()
+    defer { first.cleanUp() }
+    let port = try await port(of: first)
+    #expect(try await run()["state"] as? String == "pending")
+    let clients = try Self.names.map { try deployment.client($0, port: port) }
+    defer { for client in clients { client.cleanUp() } }
+    try await clients[0].line("round 1: training")
+    #expect(try await run()["state"] as? String == "running")
+    #expect((try await run()["live"] as? [String: Any])?["round"] as? Int == 1)
+    let stop = try await fedlora("stop", "run.yaml", "--reason", "night")
+    #expect(stop.status == 0 && stop.data["accepted"] as? Bool == true)
+    #expect(try await first.end().status == 75)
+    let stopped = try await run()
+    #expect(stopped["state"] as? String == "finished:stopped")
+    #expect(stopped["resumable"] as? Bool == true)
+    #expect(stopped["reason"] as? String == "stopped by the operator: night")
+    let between = try #require(stopped["rounds"] as? Int)
+    #expect((1..<3).contains(between))
+    #expect(try await fedlora("stop", "run.yaml").status == 69)
+    let second = try Program(
+      ["resume", "run.yaml", "--set", "listen.port=\(port)", "--format", "json"],
+      in: deployment.folder
+    )
+    defer { second.cleanUp() }
+    for client in clients { _ = try await expectSuccess(client) }
+    #expect(try await expectSuccess(second)["rounds"] as? Int == 3)
+    #expect(try await run()["state"] as? String == "finished:completed")
+    #expect(try await fedlora("resume", "run.yaml").status == 65)
+    try expectSameBytes(deployment, "fedsvd", simulated: try await simulate("fedsvd", keys), rounds: 3)
+    let log = try await Program.run(["log", "run", "--event", "round-committed", "--follow"], in: deployment.folder)
+    #expect(String(decoding: log.output, as: UTF8.self).split(separator: "\n").count == 3)
+    #expect(try await fedlora("abort", "run.yaml").status == 69)
+    #expect(try await fedlora("log", "nowhere").status == 65)
+  }
+
   @Test("refuse what does not belong together, with 69 and a reason")
   func refusals() async throws {
     let deployment = try await deploy("fedsa-lora", shared(rounds: 1, steps: 1, quorum: 3))

@@ -73,7 +73,11 @@ import Testing
       var result = [Float](repeating: 0, count: model.layout.count)
       let runner = ModelRunner(model: model, pool: pool, tokensPerSlice: 6)
       let summary = try runner.gradient(
-        of: pair.batch, parameters: values, trained: .all, dropoutKey: nil, into: &result
+        of: pair.batch,
+        parameters: values,
+        trained: .all,
+        dropoutKey: nil,
+        into: &result
       )
       return (model.layout.tensors(from: result), summary.meanLoss)
     }
@@ -103,7 +107,8 @@ import Testing
         expected = sums
       }
       let size = expected.reduce(0) { $0 + $1 * $1 }.squareRoot()
-      let difference = zip(found, expected).reduce(0.0) { $0 + (Double($1.0) - $1.1) * (Double($1.0) - $1.1) }.squareRoot()
+      let difference = zip(found, expected).reduce(0.0) { $0 + (Double($1.0) - $1.1) * (Double($1.0) - $1.1) }
+        .squareRoot()
       #expect(size > 1e-6, "\(entry.name)")
       #expect(difference < 1e-5 * size, "\(entry.name): \(difference) of \(size)")
     }
@@ -126,11 +131,16 @@ import Testing
       )
       var gradient = [Float](repeating: 0, count: pair.vera.layout.count)
       _ = try runner.gradient(
-        of: one, parameters: pair.parameters, trained: trained, dropoutKey: nil, into: &gradient
+        of: one,
+        parameters: pair.parameters,
+        trained: trained,
+        dropoutKey: nil,
+        into: &gradient
       )
       let expected = runner.trainedRanges(trained).flatMap { gradient[$0] }
       let size = expected.reduce(0.0) { $0 + Double($1 * $1) }.squareRoot()
-      let difference = zip(each[index], expected).reduce(0.0) { $0 + Double(($1.0 - $1.1) * ($1.0 - $1.1)) }.squareRoot()
+      let difference = zip(each[index], expected).reduce(0.0) { $0 + Double(($1.0 - $1.1) * ($1.0 - $1.1)) }
+        .squareRoot()
       #expect(size > 0)
       #expect(difference <= 1e-5 * size)
     }
@@ -142,7 +152,11 @@ import Testing
     let model = try AdaptedModel(
       base: base,
       adapter: LoRAConfiguration(
-        rank: 40, alpha: 1, dropout: 0.2, targets: .suffixes(["query", "dense"]), form: .vera(seed: 9)
+        rank: 40,
+        alpha: 1,
+        dropout: 0.2,
+        targets: .suffixes(["query", "dense"]),
+        form: .vera(seed: 9)
       ),
       head: ClassificationHead(labelCount: 3, pooling: .mean)
     )
@@ -176,7 +190,11 @@ import Testing
     let held = try AdaptedModel(
       base: pair.vera.base,
       adapter: LoRAConfiguration(
-        rank: 5, alpha: 1, targets: .suffixes(["query"]), initialisation: .orthonormalB, form: .vera(seed: 4)
+        rank: 5,
+        alpha: 1,
+        targets: .suffixes(["query"]),
+        initialisation: .orthonormalB,
+        form: .vera(seed: 4)
       ),
       head: pair.vera.head
     )

@@ -36,7 +36,8 @@ public struct ClientPrivacy: Sendable {
     guard before < terms.participations else {
       throw ManifestRefusal(
         code: "participations-spent",
-        reason: "this client has trained \(before) rounds of run '\(assignment.manifest.runID)', and the noise was calibrated "
+        reason:
+          "this client has trained \(before) rounds of run '\(assignment.manifest.runID)', and the noise was calibrated "
           + "for \(terms.participations)"
       )
     }
@@ -46,7 +47,8 @@ public struct ClientPrivacy: Sendable {
     guard fits else {
       throw ManifestRefusal(
         code: "budget-spent",
-        reason: "another round would pass the budget of this data set (ε = \(policy.maxEpsilon) at δ = \(policy.maxDelta))"
+        reason:
+          "another round would pass the budget of this data set (ε = \(policy.maxEpsilon) at δ = \(policy.maxDelta))"
       )
     }
     do {

@@ -108,7 +108,8 @@ public struct EngineTrainer: LocalTrainer {
       work = { runner, values, flag in
         try flag.check()
         try privacy.charge(assignment, terms: record, localSteps: terms.localSteps, to: ledger)
-        try training.run(runner, parameters: &values, examples: examples, steps: terms.localSteps, firstStep: firstStep) {
+        try training.run(runner, parameters: &values, examples: examples, steps: terms.localSteps, firstStep: firstStep)
+        {
           _ in try flag.check()
         }
         return nil
@@ -116,8 +117,10 @@ public struct EngineTrainer: LocalTrainer {
     } else {
       let training = LocalTraining(options: terms.options, trained: terms.trained, seed: seed)
       work = { runner, values, flag in
-        try training.run(runner, parameters: &values, examples: examples, steps: terms.localSteps, firstStep: firstStep) {
-          _, _ in try flag.check()
+        try training.run(runner, parameters: &values, examples: examples, steps: terms.localSteps, firstStep: firstStep)
+        {
+          _,
+          _ in try flag.check()
         }
       }
     }
@@ -148,7 +151,8 @@ public struct EngineTrainer: LocalTrainer {
     let (trained, _) = try await run(
       { runner, values, flag in
         try training.run(runner, parameters: &values, examples: examples, steps: record.personalSteps, firstStep: 0) {
-          _, _ in try flag.check()
+          _,
+          _ in try flag.check()
         }
       },
       terms,

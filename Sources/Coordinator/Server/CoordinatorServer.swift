@@ -10,6 +10,9 @@ public final class CoordinatorServer: Sendable {
   public var port: Int { server.port }
 
   private let server: PeerServer
+  private let log: RunLog
+  /// Nil where the folder's file system has no sockets; the run is served all the same.
+  private let operatorServer: OperatorServer?
   private let driver: RunDriver
   private let logger: Logger
   private let report: @Sendable (CoordinatorEvent) -> Void
@@ -21,11 +24,15 @@ public final class CoordinatorServer: Sendable {
 
   private init(
     server: PeerServer,
+    log: RunLog,
+    operatorServer: OperatorServer?,
     driver: RunDriver,
     logger: Logger,
     report: @escaping @Sendable (CoordinatorEvent) -> Void
   ) {
     self.server = server
+    self.log = log
+    self.operatorServer = operatorServer
     self.driver = driver
     self.logger = logger
     self.report = report
@@ -51,9 +58,14 @@ public final class CoordinatorServer: Sendable {
     onEvent: @escaping @Sendable (CoordinatorEvent) -> Void
   ) async throws -> CoordinatorServer {
     let run = try ServedRun(manifest)
-    let driver = try await onThreadOfItsOwn {
+    let (driver, log, report) = try await onThreadOfItsOwn {
       let store = try openStore(run, initialState: initialState, directory: directory)
-      return try RunDriver(run: run, store: store, logger: logger, report: onEvent)
+      let log = try RunLog(folder: directory, run: run.manifest.runID, logger: logger)
+      let report: @Sendable (CoordinatorEvent) -> Void = { event in
+        log.append(event)
+        onEvent(event)
+      }
+      return (try RunDriver(run: run, store: store, logger: logger, report: report), log, report)
     }
     let server = try await PeerServer.bind(
       host: host,
@@ -61,8 +73,20 @@ public final class CoordinatorServer: Sendable {
       identity: identity,
       configuration: configuration,
       logger: logger
-    ) { onEvent(.refused(address: $0.address, code: $0.code.rawValue, reason: $0.text)) }
-    return CoordinatorServer(server: server, driver: driver, logger: logger, report: onEvent)
+    ) { report(.refused(address: $0.address, code: $0.code.rawValue, reason: $0.text)) }
+    log.appendStart(port: server.port)
+    var operatorServer: OperatorServer?
+    do { operatorServer = try await OperatorServer.bind(in: directory, logger: logger) } catch {
+      logger.warning("no operator socket", metadata: ["reason": .string("\(error)")])
+    }
+    return CoordinatorServer(
+      server: server,
+      log: log,
+      operatorServer: operatorServer,
+      driver: driver,
+      logger: logger,
+      report: report
+    )
   }
 
   /// Opening a store waits for the disk, which the cooperative pool must not.
@@ -104,12 +128,18 @@ public final class CoordinatorServer: Sendable {
             sleepers.cancelAll()
           }
         }
-        group.addTask { await self.serveUntilTheEnd() }
+        let operatorTask = Task { await self.operatorServer?.run { await driver.answer($0) } }
+        group.addTask {
+          await self.serveUntilTheEnd()
+          operatorTask.cancel()
+          await operatorTask.value
+        }
         await driver.begin()
       }
     } onCancel: {
       Task { await driver.stop(reason: "the coordinator was asked to stop") }
     }
+    defer { log.close() }
     return try await driver.result()
   }
 
