@@ -230,7 +230,7 @@ struct ClientPrivacyTests {
   func declining() async throws {
     let project = try Project()
     let run = try PrivateRun(rounds: 2, participations: 2).changed {
-      $0.cohort.minClients = 2
+      $0.cohort.minClients = 3
       $0.cohort.clientsPerRound = 3
     }
     let coordinator = try await project.serve(run.manifest, run.initialState)

@@ -85,7 +85,7 @@ struct PrivateStepTests {
     "without noise and clipping is the plain optimizer's on the same batch",
     arguments: [
       OptimizerRule.sgd(momentum: 0.9, weightDecay: 0.01),
-      .adamW(beta1: 0.9, beta2: 0.999, epsilon: 1e-3, weightDecay: 0.01),
+      .adamW(beta1: 0.9, beta2: 0.999, epsilon: 0.1, weightDecay: 0.01),
     ],
     [TrainedKinds.all, .loraB, .head]
   )

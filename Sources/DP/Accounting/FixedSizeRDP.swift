@@ -14,6 +14,9 @@ import Foundation
 struct FixedSizeRDP {
   /// The order up to which the bound is worked out; larger ones get the unamplified divergence.
   static let maximumOrder = 256.0
+  /// The σ for which it is worked out. Below them a step has next to no privacy and the quadrature no end; above them the
+  /// unamplified divergence is next to nothing and the differences vanish in rounding.
+  static let sigmas = PrivacyAccountant.leastSensibleNoise...1e6
 
   private let rate: Double
   private let sigma: Double
@@ -28,7 +31,7 @@ struct FixedSizeRDP {
   /// A bound of the divergence of `order`, above 1.
   mutating func divergence(order: Double) -> Double {
     let unamplified = order / (2 * sigma * sigma)
-    guard order <= Self.maximumOrder else { return unamplified }
+    guard order <= Self.maximumOrder, Self.sigmas.contains(sigma) else { return unamplified }
     let floor = order.rounded(.down)
     let lower = floor == 1 ? 0 : logMoment(Int(floor))
     let part = order - floor

@@ -4,11 +4,15 @@ import Foundation
 ///
 /// The steps' parameters must be fixed beforehand, or at least not depend on what earlier steps released; for the other
 /// case there is `RDPFilter`. Poisson-sampled steps under `addOrRemoveOne` and `zeroOut` get the least ε to about six
-/// digits. Under `replaceOne` the answer is a sound bound: from the same steps by group privacy, or without
-/// amplification, whichever is less; with fixed-size samples in the list, from Rényi divergences.
+/// digits, unless σ is below 0.01, where no credit is given for sampling. Under `replaceOne` the answer is a sound bound:
+/// from the same steps by group privacy, or without amplification, whichever is less; with fixed-size samples in the list,
+/// from Rényi divergences.
 public struct PrivacyAccountant: Sendable {
   /// Which data sets are neighbours.
   public let relation: NeighbouringRelation
+
+  /// Below this noise multiplier amplification by sampling is not worked out, but where a single step or δ decides.
+  static let leastSensibleNoise = 0.01
 
   /// An accountant for data sets that are neighbours under `relation`.
   public init(relation: NeighbouringRelation) { self.relation = relation }
@@ -109,6 +113,9 @@ public struct PrivacyAccountant: Sendable {
     if squaredMu == 0, groups.count == 1, groups[0].steps == 1 {
       return CertifiedEpsilon(epsilon: try groups[0].singleStepEpsilon(delta: delta), method: .closedForm)
     }
+    // A single draw then tells some thousands of ε. Which thousands is not worth integrals over a mesh of σ/10 that take
+    // half a minute, least of all for a client that asks about whatever terms it is sent.
+    if groups.contains(where: { $0.sigma < PrivacyAccountant.leastSensibleNoise }) { return ceiling }
     var worst = CertifiedEpsilon(epsilon: 0, method: .contour)
     for direction in SubsampledGaussian.Direction.allCases {
       let losses = LossComposition(direction: direction, groups: groups, squaredMu: squaredMu)
