@@ -28,6 +28,23 @@ public enum DurableFile {
     try syncDirectory(url.deletingLastPathComponent())
   }
 
+  /// Makes a folder with all that are missing above it, and the entry of each durable in its parent.
+  /// - Throws: `DurableFileError`; also where a file has the name.
+  public static func makeDirectory(_ url: URL) throws {
+    var information = stat()
+    if stat(url.path, &information) == 0, information.st_mode & S_IFMT == S_IFDIR { return }
+    let parent = url.deletingLastPathComponent()
+    if parent.path != url.path { try makeDirectory(parent) }
+    // Another process may have made it in between.
+    if mkdir(url.path, 0o755) != 0 {
+      let failure = DurableFileError(path: url.path, operation: "make the folder")
+      guard failure.code == EEXIST, stat(url.path, &information) == 0, information.st_mode & S_IFMT == S_IFDIR else {
+        throw failure
+      }
+    }
+    try syncDirectory(parent)
+  }
+
   /// Makes renames and removals in `directory` durable.
   public static func syncDirectory(_ directory: URL) throws {
     let descriptor = open(directory.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)

@@ -34,8 +34,11 @@ public enum RunEvent: Sendable, Equatable {
   case deadlinePassed(round: Int, attempt: Int)
   /// What `RunEffect.commit` asked for is durable.
   case roundCommitted(round: Int)
-  /// What `RunEffect.commit` asked for, or another write, failed for good.
+  /// A read or write that an effect asked for failed: a full disk, say. What is durable stands, so the run stops and can
+  /// be resumed once there is room.
   case storeFailed(reason: String)
+  /// What `RunEffect.commit` asked for cannot be computed, now or later.
+  case commitFailed(reason: String)
   /// The operator stops the coordinator at once; the run can be resumed, and asks for the open round again then.
   case stop(reason: String)
   /// The operator stops the coordinator once the open round is committed; the run can be resumed.

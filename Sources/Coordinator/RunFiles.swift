@@ -41,12 +41,8 @@ struct RunFiles: Sendable {
     return updates(round: round).appendingPathComponent("\(file).safetensors")
   }
 
-  /// Makes a folder and its entry in the parent durable.
-  static func makeDirectory(_ url: URL) throws {
-    if FileManager.default.fileExists(atPath: url.path) { return }
-    try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
-    try DurableFile.syncDirectory(url.deletingLastPathComponent())
-  }
+  /// Makes a folder, and its entry in the parent durable.
+  static func makeDirectory(_ url: URL) throws { try DurableFile.makeDirectory(url) }
 
   private static func padded(_ round: Int) -> String {
     let digits = String(round)

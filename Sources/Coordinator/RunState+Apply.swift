@@ -80,7 +80,8 @@ extension RunState {
     case .roundCommitted(let round):
       guard phase == .committing, round == current.round else { break }
       advance(now, &effects)
-    case .storeFailed(let reason): finish(.failed(reason: reason), &effects)
+    case .storeFailed(let reason): finish(.stopped(reason: reason), &effects)
+    case .commitFailed(let reason): finish(.failed(reason: reason), &effects)
     case .stop(let reason): finish(.stopped(reason: reason), &effects)
     case .stopAfterRound(let reason):
       stopsAfterRound = reason
@@ -99,7 +100,7 @@ extension RunState {
       effects.append(.record(name: name, round: round, code: code, reason: reason))
       effects.append(.ack(name: name, round: round, status: .refused, reason: "\(code): \(reason)"))
     case .clientReady, .clientLost, .declined, .cohortDrawn, .budgetSpent, .deadlinePassed, .roundCommitted,
-      .storeFailed, .stop, .stopAfterRound, .abort:
+      .storeFailed, .commitFailed, .stop, .stopAfterRound, .abort:
       break
     }
   }

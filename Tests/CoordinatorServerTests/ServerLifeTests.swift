@@ -60,6 +60,39 @@ struct ServerLifeTests {
     #expect(try await coordinator.result().outcome == .completed)
   }
 
+  @Test("stops where its folder cannot be written, and goes on to the same bytes once it can")
+  func storeFails() async throws {
+    let run = try ToyRun(.fedsvd, head: .shared, rounds: 3)
+    let undisturbed = try Project()
+    let twin = try await undisturbed.serve(run)
+    let twins = try ["c1", "c2", "c3"].map { try undisturbed.client($0, port: twin.port) }
+    async let twinOutcomes = withThrowingTaskGroup(of: Void.self) { group in
+      for client in twins { group.addTask { _ = try await client.run() } }
+      try await group.waitForAll()
+    }
+    let wanted = try await twin.result().finalState
+    _ = try await twinOutcomes
+
+    // A file where round 2's updates are to lie: as good as a disk that is full from then on.
+    let obstacle = project.folder.appending("coordinator/updates/000002")
+    let first = try await project.serve(run)
+    try Data("in the way".utf8).write(to: obstacle)
+    let clients = try start(["c1", "c2", "c3"], port: first.port)
+    let stopped = try await first.result()
+    guard case .stopped(let reason) = stopped.outcome else {
+      Issue.record("ended as \(stopped.outcome)")
+      return
+    }
+    #expect(reason.contains("updates/000002") && reason.contains("resume"), "\(reason)")
+    #expect(stopped.roundsCommitted == 1)
+    try FileManager.default.removeItem(at: obstacle)
+    let second = try await project.serve(run, port: first.port)
+    let result = try await second.result()
+    #expect(result.outcome == .completed)
+    #expect(result.finalState == wanted)
+    #expect(try await withDeadline { try await clients.value }.allSatisfy { $0.ending == .completed })
+  }
+
   @Test("does not commit a round below the quorum")
   func belowQuorum() async throws {
     let coordinator = try await project.serve(try ToyRun(rounds: 1, quorum: 3))

@@ -258,7 +258,8 @@ struct RunStateTests {
     for (event, outcome) in [
       (RunEvent.stop(reason: "Ctrl-C"), RunOutcome.stopped(reason: "Ctrl-C")),
       (.abort(reason: "enough"), .failed(reason: "enough")),
-      (.storeFailed(reason: "disk full"), .failed(reason: "disk full")),
+      (.storeFailed(reason: "disk full"), .stopped(reason: "disk full")),
+      (.commitFailed(reason: "no factors"), .failed(reason: "no factors")),
     ] {
       var state = try makeState()
       _ = state.ready("a", "b", "c")

@@ -23,9 +23,9 @@ package struct ClientStateFolder: Sendable {
   package init(parent: URL, runID: String) throws {
     folder = parent.appendingPathComponent(ClientStateFolder.safeName(runID))
     do {
-      try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+      try DurableFile.makeDirectory(folder)
     } catch {
-      throw ClientError.corruptState(path: folder.path, reason: "cannot be made: \(error.localizedDescription)")
+      throw ClientError.corruptState(path: folder.path, reason: "\(error)")
     }
     // What a killed process left half-written has no name that counts.
     for name in try names() where name.hasPrefix(".") {

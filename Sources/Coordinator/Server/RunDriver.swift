@@ -204,7 +204,7 @@ actor RunDriver {
         }
       } catch {
         logger.error("update not stored", metadata: ["client": .string(name), "reason": .string("\(error)")])
-        return apply(.storeFailed(reason: "the update of \(name) could not be stored: \(error)"))
+        return apply(RunDriver.failure(error))
       }
       report(.updateAccepted(round: round, name: name, metrics: metrics))
     }
@@ -287,11 +287,24 @@ actor RunDriver {
   private func perform(_ effects: [RunEffect]) {
     for effect in effects {
       do { try perform(effect) } catch {
-        logger.error("the store failed", metadata: ["reason": .string("\(error)")])
+        logger.error("an effect failed", metadata: ["reason": .string("\(error)")])
         // Effects that follow may promise what is not durable: they are dropped with the run, and so is what was to come.
-        inbox = [.storeFailed(reason: "\(error)")]
+        inbox = [RunDriver.failure(error)]
         return
       }
+    }
+  }
+
+  /// Arithmetic that fails once fails again; everything else is the machine's, and may be mended.
+  private static func failure(_ error: any Error) -> RunEvent {
+    switch error {
+    case is RefactorisationError, is SumError, is PrivateSumError, is LayoutError:
+      .commitFailed(reason: "the round's updates cannot be aggregated: \(error)")
+    default:
+      .storeFailed(
+        reason: "the run's folder could not be read or written: \(error); mend that, then resume: nothing that was "
+          + "acknowledged is lost"
+      )
     }
   }
 
