@@ -18,11 +18,11 @@ package struct AuditPreparation: Sendable {
   /// Records that both worlds have.
   package static let recordCount = 16
   /// Tickets that can become the canary.
-  private static let candidateTickets = 16
+  private static let candidateTickets = 8
   /// Canaries whose worlds are tried without noise.
-  private static let triedCanaries = 6
+  private static let triedCanaries = 4
   /// Steps without privacy on other tickets before the audited ones, as after some rounds of a run.
-  private static let warmUpSteps = 30
+  private static let warmUpSteps = 20
 
   /// Reads the embedded model and data.
   package init(noiseMultiplier: Double, steps: Int) throws {

@@ -12,6 +12,20 @@ public struct AuditReport: Encodable, Sendable, Equatable {
     case caught
     /// A mistake made on purpose was not seen: with these options the audit cannot be relied on.
     case missed
+
+    /// What a lower bound says about a claim.
+    package init(isBroken: Bool, claimed: Double, lowerBound: Double) {
+      self =
+        switch (isBroken, lowerBound > claimed) {
+        case (false, false): .sound
+        case (false, true): .leaks
+        case (true, true): .caught
+        case (true, false): .missed
+        }
+    }
+
+    /// Whether it is as it should be.
+    public var isAsExpected: Bool { self == .sound || self == .caught }
   }
 
   /// One configuration.
@@ -30,14 +44,7 @@ public struct AuditReport: Encodable, Sendable, Equatable {
     /// With the confidence of the table, ε is not below this if the mechanism is what it is claimed to be.
     public var lowerBound: Double { max(generalBound, gaussianBound) }
     /// What that says about the claim.
-    public var verdict: Verdict {
-      switch (isBroken, lowerBound > claimed) {
-      case (false, false): .sound
-      case (false, true): .leaks
-      case (true, true): .caught
-      case (true, false): .missed
-      }
-    }
+    public var verdict: Verdict { Verdict(isBroken: isBroken, claimed: claimed, lowerBound: lowerBound) }
 
     enum CodingKeys: String, CodingKey {
       case name
@@ -93,7 +100,7 @@ public struct AuditReport: Encodable, Sendable, Equatable {
   }
 
   /// Whether no sound configuration leaks and every broken one was caught.
-  public var hasPassed: Bool { rows.allSatisfy { $0.verdict == .sound || $0.verdict == .caught } }
+  public var hasPassed: Bool { rows.allSatisfy(\.verdict.isAsExpected) }
 
   /// The table for people.
   public var table: String {

@@ -14,7 +14,7 @@ public struct PrivacyAudit: Sendable {
   /// What an audit may be asked for.
   public struct Options: Sendable {
     /// Runs in each of the two worlds of a configuration, 20 or more.
-    public var runs = 400
+    public var runs = 600
     /// The claimed noise in units of the clipping norm.
     public var noiseMultiplier = 1.5
     /// Noised steps of a run.

@@ -33,8 +33,10 @@ extension Privacy {
         It audits the embedded model and data with full batches and without dropout, at record level. Two bounds are \
         computed for a row: one that holds for any mechanism, and a sharper one against the claim that the steps are a \
         Gaussian mechanism, which full batches with Gaussian noise are. The lower bound is the larger. --confidence is that \
-        of the whole table: all of its bounds hold together with it, so a sound program fails an audit with probability 1 - \
-        confidence at most. Exit code 1 says that a sound configuration leaks or a broken one was not caught.
+        of the whole table: all of its bounds hold together with it (each has its share of the rest, after Bonferroni), so a \
+        sound program is said to leak with probability 1 - confidence at most. That a broken one is missed by bad luck comes \
+        on top; it is rare from about 100 runs on. Exit code 1 says that a sound configuration leaks or a broken one was not \
+        caught. The default takes one to two minutes on two cores.
         """
     )
 
@@ -101,7 +103,7 @@ extension Privacy {
           case .progress(let fraction): progress.show(.progress(name: "audit", fraction: fraction))
           case .finished(let row):
             progress.line(
-              String(format: "%@: epsilon %.2f claimed, at least %.2f found", row.name, row.claimed, row.lowerBound)
+              row.name + String(format: ": epsilon %.2f claimed, at least %.2f found", row.claimed, row.lowerBound)
             )
           }
         }
@@ -134,8 +136,9 @@ extension Privacy {
         \(report.runs) runs in each world of \(report.steps) step\(report.steps == 1 ? "" : "s") with noise multiplier \
         \(report.noiseMultiplier), delta \(report.delta), \(String(format: "%.0f", report.seconds)) s.
         With \(share) % confidence all bounds of this table hold together: a sound program fails such an audit with
-        probability \(String(format: "%g", 1 - report.confidence)) at most. A lower bound below the claim proves nothing; \
-        more runs may raise it.
+        probability \(String(format: "%g", 1 - report.confidence)) at most (each of the \(2 * report.rows.count) bounds with \
+        \(String(format: "%.2g", report.significance))). A lower bound below the claim proves nothing:
+        more runs or a better attack may raise it.
         """
       if report.isSeeded { text += "\nThe noise came from a seed, so the audit says the same every time." }
       return text
