@@ -1,37 +1,40 @@
-"""Times a plain LoRA step of PyTorch and PEFT and the DP-SGD steps of Opacus: the yardstick for private-step.
+"""Times a plain LoRA step of PyTorch and PEFT or a DP-SGD step of Opacus: the yardstick for private-step.
 
-    python3 Benchmarks/opacus_private_step.py MODEL_FOLDER [--modes plain,hooks,ghost] [--kernels stock,tuned,bf16]
-        [--threads 1,2] [--trained fedsvd,fedsa] [--batch 32] [--length 128 | --lengths FILE] [--steps 5]
+    python3 Benchmarks/opacus_private_step.py MODEL_FOLDER [--mode hooks] [--kernels stock] [--threads 1] [--trained fedsvd]
+        [--batch 32] [--length 128 | --lengths FILE] [--targets query,value] [--steps 5 | --on-request]
 
 Modes: `plain` is forward, backward and AdamW. `hooks` is Opacus' default, gradients of single examples kept by hooks.
 `ghost` is its fast gradient clipping: norms without the gradients, then a second backward pass over reweighted losses. Both
 clip to norm 1 and add noise of multiplier 0.7 from PyTorch's ordinary generator; secure_mode would be slower.
 
-Kernels: `stock` is the wheel as it comes. `tuned` is the fastest float32 that we found for it: two preloaded lines of C tell
-MKL that the processor is an Intel one, without which it takes its AVX2 path on AMD's, and glibc keeps freed memory and asks
-for huge pages, without which each step faults its activations in again. (Attention is PyTorch's fused one in all. Compiling
-gains nothing here and takes a minute.) `bf16` is that and autocast to bfloat16: gradients and norms are less exact.
+Kernels: `stock` is the wheel as it comes. `avx512` preloads two lines of C that tell MKL that the processor is an Intel one,
+without which it takes its AVX2 path on AMD's. `tuned`, the fastest float32 that we found, also has glibc keep freed memory
+and ask for huge pages, without which each step faults its activations in again. `bf16` is `tuned` with autocast to bfloat16:
+gradients and norms are less exact. Attention is PyTorch's fused one in all; compiling gains nothing here and takes a minute.
 
 LoRA has r = 8 and alpha = 16, the linear head sits on the masked mean; `fedsvd` trains B and the head, `fedsa` A, B and the
-head. With FILE (token counts divided by white space, taken in turn) the batch is padded to its longest sequence. Everything
-runs in a process of its own, so peak memory is its own; one JSON line each.
+head. With FILE (token counts divided by white space, taken in turn) the batch is padded to its longest sequence. Prints one
+JSON line. With --on-request a step is made for each line on standard input and answered by a line with its seconds, so that
+several programs can take turns; the end of the input asks for the JSON line.
 """
 
 import argparse
-import itertools
 import json
 import os
 import pathlib
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+import warnings
 
 from pytorch_lora_step import load_encoder
 
 MALLOC = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=8589934592"
+SHIM = "intel_for_mkl.so"
 CLIPPING_NORM, NOISE_MULTIPLIER, CLASSES = 1.0, 0.7, 2
 
 
@@ -86,9 +89,9 @@ def make_step(model, options):
     plain = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
     criterion = torch.nn.CrossEntropyLoss()
     terms = {"noise_multiplier": NOISE_MULTIPLIER, "max_grad_norm": CLIPPING_NORM, "expected_batch_size": options.batch}
-    if options.modes == "hooks":
+    if options.mode == "hooks":
         return GradSampleModule(model), DPOptimizer(plain, **terms), criterion
-    if options.modes == "ghost":
+    if options.mode == "ghost":
         # What make_private(grad_sample_mode="ghost") assembles, without its data loader.
         wrapped = GradSampleModuleFastGradientClipping(model, max_grad_norm=CLIPPING_NORM, use_ghost_clipping=True)
         optimizer = DPOptimizerFastGradientClipping(plain, **terms)
@@ -117,66 +120,69 @@ def measure(options):
         optimizer.step()
         return loss.item()
 
-    step()
-    seconds = []
-    for _ in range(options.steps):
-        began = time.perf_counter()
+    loss = step()
+    seconds, cpu = [], []
+    for _ in requests() if options.on_request else range(options.steps):
+        began, cpu_began = time.perf_counter(), time.process_time()
         loss = step()
+        cpu.append(time.process_time() - cpu_began)
         seconds.append(time.perf_counter() - began)
+        if options.on_request:
+            print(json.dumps({"private_s": seconds[-1], "private_cpu_s": cpu[-1]}), flush=True)
     if not loss < 100:
         raise SystemExit(f"the loss is {loss}: what was timed is not training")
     return {
-        "engine": "pytorch" if options.modes == "plain" else "opacus", "mode": options.modes, "kernels": options.kernels,
+        "engine": "pytorch" if options.mode == "plain" else "opacus", "mode": options.mode, "kernels": options.kernels,
         "trained": options.trained, "threads": options.threads, "batch": options.batch, "tokens": int(mask.sum()),
         "padded_tokens": mask.numel(), "coordinates": trained, "median_s": statistics.median(seconds),
-        "best_s": min(seconds), "examples_per_s": options.batch / statistics.median(seconds),
+        "best_s": min(seconds), "cpu_median_s": statistics.median(cpu), "examples_per_s": options.batch / statistics.median(seconds),
         "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "versions": f"torch {torch.__version__}, transformers {transformers.__version__}, peft {peft.__version__}, "
                     f"opacus {opacus.__version__}",
     }
 
 
-def build_shim(folder):
-    source, library = folder / "intel.c", folder / "intel.so"
-    source.write_text("int mkl_serv_intel_cpu_true(void) { return 1; }\nint mkl_serv_intel_cpu(void) { return 1; }\n")
+def requests():
+    print("ready", flush=True)
+    yield from sys.stdin
+
+
+def choose_kernels(kernels):
+    """Starts this program again with what the kernels need: both settings are read before the first line of Python."""
+    shim = os.environ.pop("LD_PRELOAD", "")
+    if kernels == "stock":
+        return
+    if os.path.basename(shim) == SHIM:
+        # Loaded, so that the file is not needed any more.
+        shutil.rmtree(os.path.dirname(shim), ignore_errors=True)
+        return
+    folder = pathlib.Path(tempfile.mkdtemp())
+    source, library = folder / "intel.c", folder / SHIM
+    source.write_text("int mkl_serv_intel_cpu_true(void) { return 1; }\n")
     subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, source], check=True)
-    return library
+    environment = os.environ | {"LD_PRELOAD": str(library)}
+    if kernels != "avx512":
+        environment["GLIBC_TUNABLES"] = MALLOC
+    os.execve(sys.executable, [sys.executable, *sys.argv], environment)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=pathlib.Path, help="folder with config.json and model.safetensors of a BERT")
-    parser.add_argument("--modes", default="plain,hooks,ghost")
-    parser.add_argument("--kernels", default="stock,tuned")
-    parser.add_argument("--threads", default="1,2")
-    parser.add_argument("--trained", default="fedsvd,fedsa")
+    parser.add_argument("--mode", choices=["plain", "hooks", "ghost"], default="hooks")
+    parser.add_argument("--kernels", choices=["stock", "avx512", "tuned", "bf16"], default="stock")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--trained", choices=["fedsvd", "fedsa"], default="fedsvd")
     parser.add_argument("--targets", default="query,value")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--length", type=int, default=128)
     parser.add_argument("--lengths", default="")
     parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--in-process", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--on-request", action="store_true")
     options = parser.parse_args()
-    if options.in_process:
-        options.threads = int(options.threads)
-        print(json.dumps(measure(options)), flush=True)
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        shim = build_shim(pathlib.Path(folder))
-        varied = ("threads", "trained", "kernels", "modes")
-        for values in itertools.product(*(getattr(options, name).split(",") for name in varied)):
-            command = [sys.executable, __file__, str(options.model), "--in-process"]
-            for name, value in itertools.chain(zip(varied, values), (
-                (name, getattr(options, name)) for name in ("targets", "batch", "length", "lengths", "steps")
-            )):
-                command += [f"--{name}", str(value)]
-            environment = dict(os.environ)
-            if dict(zip(varied, values))["kernels"] != "stock":
-                environment |= {"LD_PRELOAD": str(shim), "GLIBC_TUNABLES": MALLOC}
-            done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-            if done.returncode != 0:
-                raise SystemExit(f"{' '.join(values)}: {done.stderr.strip()[-2000:]}")
-            print(done.stdout.strip().splitlines()[-1], flush=True)
+    choose_kernels(options.kernels)
+    warnings.simplefilter("ignore")
+    print(json.dumps(measure(options)), flush=True)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import Foundation
 /// Times the step of a private round beside a plain step of the same model, batch and threads, taking turns.
 ///
 ///     private-step MODEL [--batch 32] [--length 128 | --lengths FILE] [--threads 1,2] [--steps 12]
-///                        [--targets query,value] [--trained fedsvd,fedsa] [--noise 0.7]
+///                        [--targets query,value] [--trained fedsvd,fedsa] [--noise 0.7] [--on-request]
 ///
 /// A plain step is gradient and AdamW. A private step is what a client does once the records are drawn: sums set to zero,
 /// clipped gradients added, Gaussian noise from the system's secret bits, division by a public constant, AdamW. LoRA has
@@ -15,9 +15,13 @@ import Foundation
 ///
 ///     engine, trained, threads, batch, tokens (in the batch), coordinates (trained elements), noise_multiplier,
 ///     plain_median_s, plain_best_s, private_median_s, private_best_s, noise_median_s (drawing alone),
-///     ratio (median over pairs of neighbouring steps, private / plain), ratio_best (best / best),
+///     ratio (median over pairs of neighbouring steps, private / plain), ratio_cpu (the same of processor time),
+///     ratio_best (best / best),
 ///     plain_examples_per_s, private_examples_per_s (by the medians),
 ///     peak_rss_mb (of the process until then, so of the largest setting so far), blas_kernel, kernels
+///
+/// With `--on-request` a pair of steps is made for each line on standard input and answered by a line with its times, so
+/// that several programs can take turns; the end of the input asks for the report.
 @main struct PrivateStepBenchmark {
   static func main() async throws {
     var arguments = Array(CommandLine.arguments.dropFirst())
@@ -27,6 +31,8 @@ import Foundation
       return arguments[at + 1]
     }
     func numbers(_ text: String) -> [Int] { text.split { $0 == "," || $0.isWhitespace }.compactMap { Int($0) } }
+    let isOnRequest = arguments.contains("--on-request")
+    arguments.removeAll { $0 == "--on-request" }
     let batchSize = Int(option("batch", "32")) ?? 32
     let length = Int(option("length", "128")) ?? 128
     let lengthsFile = option("lengths", "")
@@ -56,12 +62,27 @@ import Foundation
           batch: batch,
           trained: name == "fedsa" ? .all : [.loraB, .head],
           threads: count,
-          noiseMultiplier: noiseMultiplier
+          noiseMultiplier: noiseMultiplier,
+          report: { plain, secret in
+            guard isOnRequest else { return }
+            say(
+              "{\"plain_s\":\(plain.wall),\"plain_cpu_s\":\(plain.processor),"
+                + "\"private_s\":\(secret.wall),\"private_cpu_s\":\(secret.processor)}"
+            )
+          }
         )
-        print(try await comparison.measure(steps: steps).json(name: name))
+        let report = try await comparison.measure { step in
+          guard isOnRequest else { return step < steps }
+          if step == 0 { say("ready") }
+          return readLine() != nil
+        }
+        say(try report.json(name: name))
       }
     }
   }
+
+  /// Prints a line at once, also into a pipe.
+  private static func say(_ line: String) { FileHandle.standardOutput.write(Data((line + "\n").utf8)) }
 
   /// Sequences of made-up tokens.
   private static func makeBatch(_ count: Int, lengths: [Int]) -> PackedBatch {

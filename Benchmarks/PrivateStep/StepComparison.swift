@@ -9,24 +9,27 @@ struct StepComparison {
   let trained: TrainedKinds
   let threads: Int
   let noiseMultiplier: Double
+  /// Told the times of every pair of steps.
+  let report: @Sendable (_ plain: StepTime, _ private: StepTime) -> Void
 
-  /// Seconds of each step, without those that warm up.
+  /// Each step's times, without those that warm up.
   struct Times {
-    var plain: [Double] = []
-    var secret: [Double] = []
+    var plain: [StepTime] = []
+    var secret: [StepTime] = []
     /// The part of `secret` in which the noise is drawn and added.
     var noise: [Double] = []
   }
 
-  func measure(steps: Int) async throws -> StepReport {
+  /// - Parameter isWanted: asked before each pair of steps, by its number; the first that is not wanted ends the run.
+  func measure(while isWanted: @Sendable @escaping (Int) -> Bool) async throws -> StepReport {
     let pool = ComputePool(threadCount: threads)
     defer { pool.shutDown() }
     let runner = ModelRunner(model: model, pool: pool)
-    let times = try await pool.perform { try run(runner, steps: steps) }
+    let times = try await pool.perform { try run(runner, while: isWanted) }
     return StepReport(comparison: self, coordinates: runner.trainedCount(trained), times: times)
   }
 
-  private func run(_ runner: ModelRunner, steps: Int) throws -> Times {
+  private func run(_ runner: ModelRunner, while isWanted: (Int) -> Bool) throws -> Times {
     let start = (0..<model.layout.count).map { Float(sin(Double($0) * 12.9898)) * 0.02 }
     var plain = PlainStepping(runner: runner, trained: trained, parameters: start)
     var secret = try PrivateStepping(
@@ -37,24 +40,39 @@ struct StepComparison {
       divisor: Double(batch.count)
     )
     var times = Times()
-    for step in -1..<steps {
+    // Warms up, and makes all buffers.
+    try plain.step(batch)
+    try secret.step(batch)
+    var step = 0
+    while isWanted(step) {
       // Neither is always the first: the first of a pair finds other data in the caches than the second.
-      var first = 0.0
-      if step % 2 == 0 { first = try Self.seconds { try plain.step(batch) } }
-      let second = try Self.seconds { try secret.step(batch) }
-      if step % 2 != 0 { first = try Self.seconds { try plain.step(batch) } }
-      guard step >= 0 else { continue }
-      times.plain.append(first)
-      times.secret.append(second)
-      times.noise.append(secret.noiseSeconds)
+      if step % 2 == 0 { times.plain.append(try StepTime { try plain.step(batch) }) }
+      times.secret.append(try StepTime { try secret.step(batch) })
+      if step % 2 != 0 { times.plain.append(try StepTime { try plain.step(batch) }) }
+      times.noise.append(secret.noiseTime.wall)
+      if let plain = times.plain.last, let secret = times.secret.last { report(plain, secret) }
+      step += 1
     }
     return times
   }
+}
+/// What a step took, in seconds.
+struct StepTime {
+  let wall: Double
+  /// Of all threads together. It leaves out the time that other programs had the processor.
+  let processor: Double
 
-  static func seconds(_ body: () throws -> Void) rethrows -> Double {
-    let start = DispatchTime.now().uptimeNanoseconds
+  init(of body: () throws -> Void) rethrows {
+    let start = (wall: Self.now(CLOCK_MONOTONIC), processor: Self.now(CLOCK_PROCESS_CPUTIME_ID))
     try body()
-    return Double(DispatchTime.now().uptimeNanoseconds - start) / 1e9
+    wall = Self.now(CLOCK_MONOTONIC) - start.wall
+    processor = Self.now(CLOCK_PROCESS_CPUTIME_ID) - start.processor
+  }
+
+  private static func now(_ clock: clockid_t) -> Double {
+    var time = timespec()
+    clock_gettime(clock, &time)
+    return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
   }
 }
 
@@ -94,7 +112,7 @@ private struct PrivateStepping {
   var sums: [Int64]
   var optimizer: Optimizer
   var stepCount = 0
-  var noiseSeconds = 0.0
+  var noiseTime = StepTime {}
 
   init(
     runner: ModelRunner,
@@ -126,7 +144,7 @@ private struct PrivateStepping {
       clipping: clipping,
       to: &sums
     )
-    noiseSeconds = StepComparison.seconds {
+    noiseTime = StepTime {
       grid.release(&sums, randomness: randomness, step: stepCount, threads: runner.pool.threadCount)
     }
     stepCount += 1

@@ -23,6 +23,7 @@ struct StepReport {
     let private_best_s: Double
     let noise_median_s: Double
     let ratio: Double
+    let ratio_cpu: Double
     let ratio_best: Double
     let plain_examples_per_s: Double
     let private_examples_per_s: Double
@@ -32,8 +33,9 @@ struct StepReport {
   }
 
   func json(name: String) throws -> String {
-    let (plain, secret) = (Self.median(times.plain), Self.median(times.secret))
-    let (plainBest, secretBest) = (times.plain.min() ?? .nan, times.secret.min() ?? .nan)
+    let (plain, secret) = (Self.median(times.plain.map(\.wall)), Self.median(times.secret.map(\.wall)))
+    let plainBest = times.plain.map(\.wall).min() ?? .nan
+    let secretBest = times.secret.map(\.wall).min() ?? .nan
     let count = Double(comparison.batch.count)
     var usage = rusage()
     getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
@@ -49,7 +51,8 @@ struct StepReport {
       private_median_s: secret,
       private_best_s: secretBest,
       noise_median_s: Self.median(times.noise),
-      ratio: Self.median(zip(times.secret, times.plain).map { $0 / $1 }),
+      ratio: Self.median(zip(times.secret, times.plain).map { $0.wall / $1.wall }),
+      ratio_cpu: Self.median(zip(times.secret, times.plain).map { $0.processor / $1.processor }),
       ratio_best: secretBest / plainBest,
       plain_examples_per_s: count / plain,
       private_examples_per_s: count / secret,
