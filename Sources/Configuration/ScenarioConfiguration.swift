@@ -193,6 +193,11 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
       selection: random
     \(PrivacySection.defaults)
     \(CompareSection.defaults)
+    overrides: {}
+    """
+
+  /// What was found good for the embedded default alone: a scenario of one's own starts without it.
+  static let embeddedOverrides = """
     overrides:
       fedsvd:
         learning_rate: 0.005
@@ -209,6 +214,8 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
         throw ConfigurationError(source: url.path, reason: "cannot be read as UTF-8 text")
       }
       try yaml.overlay(text, source: url.path)
+    } else {
+      try yaml.overlay(embeddedOverrides, source: source)
     }
     for assignment in assignments { try yaml.set(assignment) }
     let scenario = try yaml.decode(ScenarioConfiguration.self, source: source)

@@ -172,6 +172,12 @@ struct LayeredYAMLTests {
     #expect(sa.training.learningRate == scenario.training.learningRate && sa.strategy.head == "default")
     #expect(sa.strategy.refactoriseEvery == 1)
     #expect(try ScenarioConfiguration.load(try file("overrides: {}\n"), assignments: []).0.overrides.isEmpty)
+    // What suits the embedded default is no business of another scenario.
+    #expect(try ScenarioConfiguration.load(try file("rounds: 3\n"), assignments: []).0.overrides.isEmpty)
+    let (embedded, text) = try ScenarioConfiguration.load(nil, assignments: [])
+    #expect(embedded.method("fedsvd")?.training.learningRate == 0.005)
+    #expect(try ScenarioConfiguration.load(try file(text), assignments: []).0 == embedded)
+    #expect(try ScenarioConfiguration.load(nil, assignments: ["overrides={}"]).0.overrides.isEmpty)
     let fault = try #require(try scenarioFault("overrides:\n  fedavg: { learning_rate: 1 }\n"))
     #expect(fault.key == "overrides.fedavg")
     #expect(fault.reason.contains("fedsvd"))
