@@ -9,6 +9,7 @@ final class Program: Sendable {
   private let exit = EventLog<Int32>()
   private let output = Mutex(Data())
   private let outputEnd = EventLog<Bool>()
+  private let errorsEnd = EventLog<Bool>()
   private let process: Mutex<Process>
 
   /// The program that was built beside these tests.
@@ -53,6 +54,7 @@ final class Program: Sendable {
           rest = rest[rest.index(after: end)...]
         }
       }
+      self.errorsEnd.record(true)
     }.start()
   }
 
@@ -68,13 +70,14 @@ final class Program: Sendable {
     try await errors.first(within: deadline) { $0.contains(text) }
   }
 
-  /// Waits for the end: the exit status (negative for a signal), and all of standard output.
+  /// Waits for the end: the exit status (negative for a signal), and all of standard output; `errors` is then complete.
   func end(within deadline: Duration = .seconds(60)) async throws -> (status: Int32, output: Data) {
     let status: Int32
     do { status = try await exit.first(within: deadline) { _ in true } } catch {
       throw Stuck(errors: errors.events)
     }
     try await outputEnd.first { $0 }
+    try await errorsEnd.first { $0 }
     return (status, output.withLock { $0 })
   }
 
