@@ -157,7 +157,7 @@ public struct PrivacyAudit: Sendable {
 
 extension AuditSetting {
   /// One run in one world, with noise of its own, and its score.
-  func play(_ runner: ModelRunner, hasCanary: Bool, run: Int, seed: UInt64?, stop: StopFlag) throws -> Double {
+  package func play(_ runner: ModelRunner, hasCanary: Bool, run: Int, seed: UInt64?, stop: StopFlag) throws -> Double {
     let randomness =
       seed.map {
         SecretRandomness.seeded($0, context: ["audit", subject.name, hasCanary ? "with" : "without", "\(run)"])

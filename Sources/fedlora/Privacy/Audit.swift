@@ -20,7 +20,7 @@ extension Privacy {
           fedlora privacy audit --break unsound-fedsa --strategy fedsa-lora
 
         If an attacker is right too often for the claimed epsilon, the claim is false, and something is wrong with the \
-        noise, the clipping, the sampling or the accounting. That is a lower bound above the claim, and the only thing that \
+        noise, the clipping or the accounting. That is a lower bound above the claim, and the only thing that \
         an audit can prove. A lower bound below the claim proves nothing: a better attack, other data or more runs may give a \
         higher one, and no mistake that hides from this attack is seen. With few runs even a perfect attack gives a low \
         bound.
@@ -30,7 +30,8 @@ extension Privacy {
         norm has to be bounded, and unsound-fedsa trains FedSA's own B without noise in the steps whose noised gradients of \
         A are uploaded (the gradient of A contains B). Not to catch one of them is a failure as well.
 
-        It audits the embedded model and data with full batches and without dropout, at record level. Two bounds are \
+        It audits the embedded model and data with full batches and without dropout, at record level; how records are \
+        sampled is not audited. Two bounds are \
         computed for a row: one that holds for any mechanism, and a sharper one against the claim that the steps are a \
         Gaussian mechanism, which full batches with Gaussian noise are. The lower bound is the larger. --confidence is that \
         of the whole table: all of its bounds hold together with it (each has its share of the rest, after Bonferroni), so a \
