@@ -255,7 +255,8 @@ struct PrivateStepTests {
   func arithmetic() throws {
     let run = try PrivateRun()
     for change: (inout WirePrivacySpec) -> Void in [
-      { $0.clippingNorm = .leastNonzeroMagnitude }, { $0.clippingNorm = 1e300 }, { $0.divisor = 1e-30 }, { $0.divisor = 1e60 },
+      { $0.clippingNorm = .leastNonzeroMagnitude }, { $0.clippingNorm = 1e300 }, { $0.divisor = 1e-30 },
+      { $0.divisor = 1e60 },
       { $0.noiseMultiplier = 1e-300 }, { $0.noiseMultiplier = 1e15 },
     ] {
       let terms = try run.changed { change(&$0.privacy) }.terms
