@@ -19,6 +19,8 @@ final class ReleaseRecorder: Sendable {
     var declines: [String] = []
     /// The round that is asked for.
     var round = 1
+    /// The shortest time from a question to its answer.
+    var fastest: Duration?
 
     var released: Int { releases.values.reduce(0) { $0 + $1.count } }
   }
@@ -65,12 +67,18 @@ final class ReleaseRecorder: Sendable {
     try await connection.send(WireEnvelope(.welcome(welcome)))
     guard let answer = try await connection.receive()?.envelope.message else { return }
     guard case .ready(let ready) = answer else { throw Unexpected(message: "\(answer)") }
+    var asked = ContinuousClock.now
     if ready.pendingRound == 0 { try await ask(connection) }
     let layout = try TensorLayout(manifest.update)
     while let inbound = try await connection.receive(expecting: { _ in .update(layout) }) {
       switch inbound.envelope.message {
       case .update(let update)?:
+        if update.round != ready.pendingRound {
+          let time = ContinuousClock.now - asked
+          kept.withLock { $0.fastest = min($0.fastest ?? time, time) }
+        }
         try await accept(update, connection)
+        asked = .now
         try await ask(connection)
       case .decline(let decline)?:
         kept.withLock { $0.declines.append(decline.code) }
