@@ -45,7 +45,7 @@ extension RunStore {
     round: Int,
     contributions: [Contribution],
     strategy: Strategy,
-    terms: ClientPrivacy
+    terms: ClientLevelPrivacy
   ) throws -> PrivateOutcome {
     let previous = try state(afterRound: round - 1)
     let sent = previous.filter(strategy.isUploaded)

@@ -8,17 +8,17 @@ import Testing
 /// Terms of which a test changes what it is about.
 func makeTerms(
   relation: NeighbouringRelation = .addOrRemoveOne,
-  sampling: ClientPrivacy.Sampling = .poisson(rate: 1),
+  sampling: ClientLevelPrivacy.Sampling = .poisson(rate: 1),
   population: Int = 10,
   clippingNorm: Double = 0.7,
   noiseMultiplier: Double = 1.3,
   divisor: Double = 4,
   epsilon: Double = 8,
-  adaptive: ClientPrivacy.AdaptiveClipping? = nil,
+  adaptive: ClientLevelPrivacy.AdaptiveClipping? = nil,
   weighting: Weighting = .uniform,
   seed: UInt64? = 5
-) throws -> ClientPrivacy {
-  try ClientPrivacy(
+) throws -> ClientLevelPrivacy {
+  try ClientLevelPrivacy(
     relation: relation,
     sampling: sampling,
     population: population,
@@ -37,7 +37,7 @@ func makeTerms(
 struct PrivateReleaseTests {
   private func zeros(_ count: Int) -> TensorSet { TensorSet(["b": Tensor(zeros: [count])]) }
 
-  private func release(_ terms: ClientPrivacy, count: Int, clippingNorm: Double? = nil) throws -> PrivateRelease {
+  private func release(_ terms: ClientLevelPrivacy, count: Int, clippingNorm: Double? = nil) throws -> PrivateRelease {
     try PrivateRelease(
       terms: terms,
       layout: TensorLayout(of: zeros(count)),
@@ -185,7 +185,7 @@ struct PrivateReleaseTests {
 
   @Test("an unusable update gives no bit, and the norm stays within the grid's range")
   func bits() throws {
-    let adaptive = ClientPrivacy.AdaptiveClipping(quantile: 0.5, learningRate: 1, noise: 1e-3)
+    let adaptive = ClientLevelPrivacy.AdaptiveClipping(quantile: 0.5, learningRate: 1, noise: 1e-3)
     let terms = try makeTerms(
       clippingNorm: 1,
       noiseMultiplier: 1e-3,
@@ -239,7 +239,7 @@ struct ReleaseAccountTests {
 
   @Test("sampling lowers the cost, a fixed size is accounted for under replace-one, and no noise costs infinity")
   func sampling() throws {
-    func epsilon(_ relation: NeighbouringRelation, _ sampling: ClientPrivacy.Sampling, noise: Double = 1) throws
+    func epsilon(_ relation: NeighbouringRelation, _ sampling: ClientLevelPrivacy.Sampling, noise: Double = 1) throws
       -> Double
     {
       try ReleaseAccount(

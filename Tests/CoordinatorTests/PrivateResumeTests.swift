@@ -13,7 +13,7 @@ private struct PrivateDriver {
   let directory: URL
   let policy: RoundPolicy
   let strategy: Strategy
-  let terms: ClientPrivacy
+  let terms: ClientLevelPrivacy
   let account: ReleaseAccount
   var store: RunStore?
   var state: RunState

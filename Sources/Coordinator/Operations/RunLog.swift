@@ -1,6 +1,7 @@
 import Dispatch
 import Foundation
 import Logging
+import Synchronization
 
 /// A run's event log: `events.jsonl` in its folder, one JSON object a line, only ever appended to.
 ///
@@ -11,17 +12,23 @@ public final class RunLog: Sendable {
   public static let name = "events.jsonl"
 
   private let queue = DispatchQueue(label: "fedlora.run-log")
-  private let descriptor: Int32
+  private let file: Mutex<File>
   private let run: String
   private let logger: Logger
-  private nonisolated(unsafe) var hasFailed = false
-  private nonisolated(unsafe) var isOpen = true
+
+  private struct File {
+    /// Nil once closed.
+    var descriptor: Int32?
+    var hasFailed = false
+    /// Whether the last line was not written whole, so that the next begins with an end of line.
+    var endsInPart = false
+  }
 
   /// Opens the log of the run in `folder`. A line that a killed process left unfinished is ended, so that it spoils none.
   /// - Throws: `RunStoreError.cannotOpen`.
   init(folder: URL, run: String, logger: Logger) throws {
     let path = folder.appendingPathComponent(RunLog.name).path
-    descriptor = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
+    let descriptor = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
     guard descriptor >= 0 else {
       throw RunStoreError.cannotOpen(path: path, reason: String(cString: strerror(errno)))
     }
@@ -29,10 +36,11 @@ public final class RunLog: Sendable {
     self.logger = logger
     let size = lseek(descriptor, 0, SEEK_END)
     var last: UInt8 = 10
-    if size > 0, pread(descriptor, &last, 1, size - 1) == 1, last != 10 { write(Data([10])) }
+    if size > 0, pread(descriptor, &last, 1, size - 1) != 1 { last = 10 }
+    file = Mutex(File(descriptor: descriptor, endsInPart: last != 10))
   }
 
-  deinit { if isOpen { Glibc.close(descriptor) } }
+  deinit { file.withLock { if let descriptor = $0.descriptor { Glibc.close(descriptor) } } }
 
   /// Adds what was reported.
   func append(_ event: CoordinatorEvent) { append(RunLogEntry(event, at: RunLog.now, run: run)) }
@@ -40,7 +48,6 @@ public final class RunLog: Sendable {
   /// Adds that a coordinator begins to serve the run.
   func appendStart(port: Int) {
     var entry = RunLogEntry(at: RunLog.now, run: run, event: "coordinator-started")
-    entry.count = nil
     entry.reason = "process \(getpid()) serves port \(port)"
     append(entry)
   }
@@ -49,7 +56,7 @@ public final class RunLog: Sendable {
     queue.async { [self] in
       let encoder = JSONEncoder()
       encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-      guard isOpen, let line = try? encoder.encode(entry) else { return }
+      guard let line = try? encoder.encode(entry) else { return }
       write(line + Data([10]))
     }
   }
@@ -57,48 +64,32 @@ public final class RunLog: Sendable {
   /// Writes what is queued, makes it durable and closes the log.
   func close() {
     queue.sync {
-      guard isOpen else { return }
-      fsync(descriptor)
-      Glibc.close(descriptor)
-      isOpen = false
+      file.withLock { file in
+        guard let descriptor = file.descriptor else { return }
+        fsync(descriptor)
+        Glibc.close(descriptor)
+        file.descriptor = nil
+      }
     }
   }
 
-  private func write(_ data: Data) {
-    let written = data.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
-    guard written != data.count, !hasFailed else { return }
-    hasFailed = true
-    logger.error("the event log is not complete", metadata: ["reason": .string(String(cString: strerror(errno)))])
+  private func write(_ line: Data) {
+    file.withLock { file in
+      guard let descriptor = file.descriptor else { return }
+      let data = file.endsInPart ? Data([10]) + line : line
+      let written = data.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
+      if written == data.count {
+        file.endsInPart = false
+        return
+      }
+      if written > 0 { file.endsInPart = true }
+      guard !file.hasFailed else { return }
+      file.hasFailed = true
+      logger.error("the event log is not complete", metadata: ["reason": .string(String(cString: strerror(errno)))])
+    }
   }
 
   private static var now: String {
     Date().formatted(.iso8601.year().month().day().time(includingFractionalSeconds: true).timeZone(separator: .omitted))
-  }
-}
-
-/// Reads a run's event log, also while a coordinator writes it.
-public struct RunLogReader: Sendable {
-  private let file: URL
-  private var offset: UInt64 = 0
-  private var rest = Data()
-
-  /// Reads from the beginning of the log in a run's folder.
-  public init(folder: URL) { file = folder.appendingPathComponent(RunLog.name) }
-
-  /// The whole lines that were added since the last call. Lines that are no entry, such as one that a killed process left
-  /// unfinished, are left out.
-  public mutating func next() -> [RunLogEntry] {
-    guard let handle = try? FileHandle(forReadingFrom: file) else { return [] }
-    defer { try? handle.close() }
-    guard (try? handle.seek(toOffset: offset)) != nil, let data = try? handle.readToEnd() else { return [] }
-    offset += UInt64(data.count)
-    rest.append(data)
-    var entries: [RunLogEntry] = []
-    let decoder = JSONDecoder()
-    while let end = rest.firstIndex(of: 10) {
-      if let entry = try? decoder.decode(RunLogEntry.self, from: rest[rest.startIndex..<end]) { entries.append(entry) }
-      rest = Data(rest[rest.index(after: end)...])
-    }
-    return entries
   }
 }

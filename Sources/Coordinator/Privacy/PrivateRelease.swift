@@ -9,7 +9,7 @@ import Foundation
 /// folded; an empty cohort is released like any other.
 public struct PrivateRelease: Sendable {
   /// The terms.
-  public let terms: ClientPrivacy
+  public let terms: ClientLevelPrivacy
   /// S of this round.
   public let clippingNorm: Double
   /// How many updates were folded that held NaN or infinity and counted as zero.
@@ -37,7 +37,7 @@ public struct PrivateRelease: Sendable {
   ///   - layout: what each update must consist of.
   ///   - clippingNorm: S of this round.
   /// - Throws: `PrivacyParameterError` or `PrivateSumError` where no grid can hold these terms.
-  public init(terms: ClientPrivacy, layout: TensorLayout, clippingNorm: Double) throws {
+  public init(terms: ClientLevelPrivacy, layout: TensorLayout, clippingNorm: Double) throws {
     self.terms = terms
     self.clippingNorm = clippingNorm
     // Noise is stated in units of S; the sum of weighted vectors needs it in units of S·w.

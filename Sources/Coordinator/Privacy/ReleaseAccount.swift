@@ -19,13 +19,13 @@ public struct PrivacySpent: Sendable, Equatable {
 ///
 /// An answer takes milliseconds and is asked for several times a round, so the last ones are kept.
 package final class ReleaseAccount: Sendable {
-  package let terms: ClientPrivacy
+  package let terms: ClientLevelPrivacy
   /// Numbers that are noised in one release.
   let coordinates: Int
   private let accountant: PrivacyAccountant
   private let known = Mutex<[Int: PrivacySpent]>([:])
 
-  package init(terms: ClientPrivacy, coordinates: Int) {
+  package init(terms: ClientLevelPrivacy, coordinates: Int) {
     self.terms = terms
     self.coordinates = coordinates
     accountant = PrivacyAccountant(relation: terms.relation)

@@ -30,7 +30,7 @@ actor RunDriver {
   let logger: Logger
   private let report: @Sendable (CoordinatorEvent) -> Void
   private let origin = ContinuousClock.now
-  private var state: RunState
+  private(set) var state: RunState
   /// Events that wait for the one that is being played.
   private var inbox: [RunEvent] = []
   private var isPlaying = false
@@ -42,7 +42,7 @@ actor RunDriver {
   private var closedTraffic = Traffic()
   /// The tensors of the round that is open, made ready for sending.
   private var payload: (round: Int, payload: TensorPayload)?
-  private var outcome: RunOutcome?
+  private(set) var outcome: RunOutcome?
   private var waiters: [CheckedContinuation<RunOutcome, Never>] = []
   private var awareness: [CheckedContinuation<Void, Never>] = []
 
@@ -74,56 +74,6 @@ actor RunDriver {
 
   /// The operator stops the coordinator at once.
   func stop(reason: String) { apply(.stop(reason: reason)) }
-
-  /// The operator asks for something on the local socket.
-  func answer(_ request: OperatorRequest) -> OperatorReply {
-    let status = liveStatus
-    let why = request.reason.isEmpty ? "by the operator" : "by the operator: \(request.reason)"
-    if outcome != nil { return OperatorReply(message: "the run is over", isAccepted: false, status: status) }
-    switch request.verb {
-    case .status: return OperatorReply(message: "", status: status)
-    case .stop:
-      apply(.stopAfterRound(reason: "stopped \(why)"))
-      return OperatorReply(
-        message: outcome == nil
-          ? "the run stops once round \(status.round) is committed" : "the run has stopped between rounds",
-        status: status
-      )
-    case .abort:
-      apply(.abort(reason: "aborted \(why)"))
-      return OperatorReply(message: "the run has ended for good", status: status)
-    }
-  }
-
-  private var liveStatus: LiveStatus {
-    let phase =
-      switch state.phase {
-      case .waiting: "waiting"
-      case .drawing: "drawing"
-      case .open: "open"
-      case .committing: "committing"
-      case .finished: "finished"
-      }
-    return LiveStatus(
-      phase: phase,
-      round: state.current.round,
-      attempt: state.current.attempt,
-      ready: state.ready.keys.sorted(),
-      members: state.current.members.mapValues { status in
-        switch status {
-        case .training: "training"
-        case .lost: "lost"
-        case .declined: "declined"
-        case .refused: "refused"
-        case .accepted: "accepted"
-        }
-      },
-      deadlineSeconds: state.current.deadline.map { max(0, ($0.sinceOrigin - now.sinceOrigin).inSeconds) },
-      isStopping: state.stopsAfterRound != nil,
-      bytesSent: traffic.sent,
-      bytesReceived: traffic.received
-    )
-  }
 
   /// A client accepted the manifest on this connection; an older connection of the same client is closed.
   func ready(_ link: ClientLink, examples: Int, pendingRound: Int?) {
@@ -263,11 +213,11 @@ actor RunDriver {
 
   // MARK: What is to be done
 
-  private var now: RunInstant { RunInstant(sinceOrigin: ContinuousClock.now - origin) }
+  var now: RunInstant { RunInstant(sinceOrigin: ContinuousClock.now - origin) }
 
-  private var traffic: Traffic { links.values.reduce(closedTraffic) { $0 + $1.connection.traffic } }
+  var traffic: Traffic { links.values.reduce(closedTraffic) { $0 + $1.connection.traffic } }
 
-  private func apply(_ event: RunEvent) {
+  func apply(_ event: RunEvent) {
     inbox.append(event)
     if !isPlaying { play { [] } }
   }

@@ -10,7 +10,7 @@ import FedLoRAProtocol
 enum ServedPrivacy: Sendable {
   case none
   case record
-  case client(ClientPrivacy)
+  case client(ClientLevelPrivacy)
 
   init(_ manifest: WireRunManifest, strategy: Strategy, weighting: Weighting) throws {
     let spec = manifest.privacy
@@ -83,7 +83,7 @@ enum ServedPrivacy: Sendable {
     ] { try check(unset: field, isUnset, level: "record") }
   }
 
-  private static func clientTerms(_ manifest: WireRunManifest, weighting: Weighting) throws -> ClientPrivacy {
+  private static func clientTerms(_ manifest: WireRunManifest, weighting: Weighting) throws -> ClientLevelPrivacy {
     let spec = manifest.privacy
     guard ["", "random"].contains(manifest.cohort.selection) else {
       throw PrivacyTermError.publicSelection(manifest.cohort.selection)
@@ -108,15 +108,15 @@ enum ServedPrivacy: Sendable {
     )
     try check(unset: "personal", spec.personal.isEmpty, level: "client")
     try check(unset: "personal_steps", spec.personalSteps == 0, level: "client")
-    var adaptive: ClientPrivacy.AdaptiveClipping?
+    var adaptive: ClientLevelPrivacy.AdaptiveClipping?
     if spec.clippingQuantile != 0 {
-      adaptive = ClientPrivacy.AdaptiveClipping(
+      adaptive = ClientLevelPrivacy.AdaptiveClipping(
         quantile: spec.clippingQuantile,
         learningRate: spec.clippingLearningRate,
         noise: spec.quantileNoise
       )
     }
-    return try ClientPrivacy(
+    return try ClientLevelPrivacy(
       relation: relation,
       sampling: spec.sampling == "poisson"
         ? .poisson(rate: rate) : .fixedSize(cohort: Int(manifest.cohort.clientsPerRound), rate: rate),

@@ -15,7 +15,7 @@ struct ServedRun: Sendable {
   let weighting: Weighting
   let privacy: ServedPrivacy
   /// The terms where clients are the unit of privacy.
-  let clientPrivacy: ClientPrivacy?
+  let clientPrivacy: ClientLevelPrivacy?
   /// What an update must hold.
   let updateLayout: FedLoRAProtocol.TensorLayout
 

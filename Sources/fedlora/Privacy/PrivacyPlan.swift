@@ -1,4 +1,5 @@
 import ArgumentParser
+import FedLoRACheckpoint
 import FedLoRADP
 import Foundation
 
@@ -75,7 +76,7 @@ struct PrivacyPlan: AsyncParsableCommand {
     do {
       let plan = try answer()
       if let plot {
-        try Data(try plan.plot().svg.utf8).write(to: URL(fileURLWithPath: plot))
+        try DurableFile.write(Data(try plan.plot().svg.utf8), to: URL(fileURLWithPath: plot))
         Output.note("wrote \(plot)")
       }
       switch format {

@@ -1,5 +1,6 @@
 import ArgumentParser
 import FedLoRADP
+import FedLoRASimulation
 import Foundation
 
 extension Privacy {
@@ -105,7 +106,8 @@ struct ReportText {
       "neighbours   \(report.relation.rawValue)",
       "",
     ]
-    var rows = [["run", "rounds", "steps", "rate", "sigma", "C", "noise", "epsilon", "so far"]]
+    let header = ["run", "rounds", "steps", "rate", "sigma", "C", "noise", "epsilon", "so far"]
+    var rows: [[String]] = []
     for run in report.runs {
       for (index, setting) in run.settings.enumerated() {
         let isFirst = index == 0
@@ -122,7 +124,7 @@ struct ReportText {
         ])
       }
     }
-    lines += report.runs.isEmpty ? ["nothing was spent"] : Self.table(rows)
+    lines += report.runs.isEmpty ? ["nothing was spent"] : [TextTable.draw(header, rows)]
     lines += ["", "epsilon \(report.epsilon) at delta \(report.delta) (\(report.method.rawValue))"]
     if let budget = report.budget { lines.append(Self.bar(report.epsilon.value, of: budget)) }
     if report.hasSeededNoise {
@@ -144,15 +146,5 @@ struct ReportText {
     let bar = String(repeating: "#", count: full) + String(repeating: ".", count: width - full)
     let text = share > 1 ? "OVER the budget of \(budget)" : String(format: "%.1f %% of ", share * 100) + "\(budget)"
     return "[\(bar)] \(text)"
-  }
-
-  private static func table(_ rows: [[String]]) -> [String] {
-    let widths = rows[0].indices.map { column in rows.map { $0[column].count }.max() ?? 0 }
-    return rows.map { row in
-      zip(row, widths).enumerated().map { column, cell in
-        let padding = String(repeating: " ", count: cell.1 - cell.0.count)
-        return column == 0 ? cell.0 + padding : padding + cell.0
-      }.joined(separator: "  ")
-    }
   }
 }

@@ -18,7 +18,7 @@ import FedLoRAFederation
 /// round adds b = ½ where its norm is at most S, else −½. The noisy sum of the bits has standard deviation σ_b, and after
 /// the release S becomes S·exp(−η·(½ + sum/divisor − γ)). Update and bit together are one Gaussian release of multiplier z,
 /// so that is what is accounted for; the update alone gets z_g = (z⁻² − (2σ_b)⁻²)^(−1/2).
-public struct ClientPrivacy: Sendable, Equatable {
+public struct ClientLevelPrivacy: Sendable, Equatable {
   /// How a cohort is drawn.
   public enum Sampling: Sendable, Equatable {
     /// Each client by itself with probability `rate`, above 0 and at most 1.
@@ -40,7 +40,7 @@ public struct ClientPrivacy: Sendable, Equatable {
     /// σ_b: the standard deviation of the noise on the sum of the bits; above 0.
     public let noise: Double
 
-    /// States how the clipping norm follows the updates; checked by `ClientPrivacy`.
+    /// States how the clipping norm follows the updates; checked by `ClientLevelPrivacy`.
     public init(quantile: Double, learningRate: Double, noise: Double) {
       self.quantile = quantile
       self.learningRate = learningRate

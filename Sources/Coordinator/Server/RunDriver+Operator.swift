@@ -1,0 +1,54 @@
+import FedLoRAProtocol
+
+/// What the operator asks for on the local socket.
+extension RunDriver {
+  /// Hears a request and says what will come of it.
+  func answer(_ request: OperatorRequest) -> OperatorReply {
+    let status = liveStatus
+    let why = request.reason.isEmpty ? "by the operator" : "by the operator: \(request.reason)"
+    if outcome != nil { return OperatorReply(message: "the run is over", isAccepted: false, status: status) }
+    switch request.verb {
+    case .status: return OperatorReply(message: "", status: status)
+    case .stop:
+      apply(.stopAfterRound(reason: "stopped \(why)"))
+      return OperatorReply(
+        message: outcome == nil
+          ? "the run stops once round \(status.round) is committed" : "the run has stopped between rounds",
+        status: status
+      )
+    case .abort:
+      apply(.abort(reason: "aborted \(why)"))
+      return OperatorReply(message: "the run has ended for good", status: status)
+    }
+  }
+
+  private var liveStatus: LiveStatus {
+    let phase =
+      switch state.phase {
+      case .waiting: "waiting"
+      case .drawing: "drawing"
+      case .open: "open"
+      case .committing: "committing"
+      case .finished: "finished"
+      }
+    return LiveStatus(
+      phase: phase,
+      round: state.current.round,
+      attempt: state.current.attempt,
+      ready: state.ready.keys.sorted(),
+      members: state.current.members.mapValues { status in
+        switch status {
+        case .training: "training"
+        case .lost: "lost"
+        case .declined: "declined"
+        case .refused: "refused"
+        case .accepted: "accepted"
+        }
+      },
+      deadlineSeconds: state.current.deadline.map { max(0, ($0.sinceOrigin - now.sinceOrigin).inSeconds) },
+      isStopping: state.stopsAfterRound != nil,
+      bytesSent: traffic.sent,
+      bytesReceived: traffic.received
+    )
+  }
+}
