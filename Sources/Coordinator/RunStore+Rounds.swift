@@ -107,7 +107,7 @@ extension RunStore {
     let last = try lastCommittedRound()
     if round == last { return }
     guard round == last + 1 else { throw RunStoreError.roundOutOfTurn(found: round, expected: last + 1) }
-    try SafetensorsFile.write(state, to: files.state(afterRound: round), metadata: ["round": String(round)])
+    try SafetensorsFile.write(state, to: files.state(afterRound: round), metadata: ["round": String(round)], on: disk)
     let names = Set(contributions.map(\.name))
     let encoder = JSONEncoder()
     encoder.outputFormatting = .sortedKeys
@@ -134,7 +134,7 @@ extension RunStore {
         )
       }
     }
-    try? FileManager.default.removeItem(at: files.updates(round: round))
+    try? disk.remove(files.updates(round: round))
   }
 
   /// Keeps how the run ended; a stopped run is not over and keeps nothing but a line in the audit.
@@ -156,7 +156,7 @@ extension RunStore {
 
   /// The state after a committed round; 0 is the start.
   public func state(afterRound round: Int) throws -> TensorSet {
-    try SafetensorsFile.read(files.state(afterRound: round))
+    try SafetensorsFile.read(files.state(afterRound: round), on: disk)
   }
 
   /// Every round so far, in order.
@@ -262,7 +262,7 @@ extension RunStore {
   }
 
   private func requireFile(_ url: URL) throws {
-    guard FileManager.default.fileExists(atPath: url.path) else {
+    guard disk.exists(url) else {
       throw RunStoreError.damaged(path: directory.path, reason: "\(url.path) is missing")
     }
   }

@@ -29,7 +29,7 @@ extension RunStore {
       throw RunStoreError.metricNotFinite(name: name, metric: metric.key)
     }
     let file = try files.update(round: round, name: name)
-    return try updateLock.withLock { _ in
+    return try updateLock.withLock { settledRound in
       let known = try database.read { db in
         try String.fetchOne(
           db,
@@ -38,11 +38,15 @@ extension RunStore {
         )
       }
       if let known { return known == digest ? .duplicate : .conflict }
-      try RunFiles.makeDirectory(files.updates(round: round))
+      if settledRound != round {
+        try DurableFile.makeDirectory(files.updates(round: round), on: disk)
+        settledRound = round
+      }
       try SafetensorsFile.write(
         tensors,
         to: file,
-        metadata: ["round": String(round), "client": name, "examples": String(examples), "digest": digest]
+        metadata: ["round": String(round), "client": name, "examples": String(examples), "digest": digest],
+        on: disk
       )
       try database.write { db in
         try db.execute(
@@ -69,13 +73,13 @@ extension RunStore {
           try db.execute(sql: "DELETE FROM \(table) WHERE round = ? AND name = ?", arguments: [round, name])
         }
       }
-      try? FileManager.default.removeItem(at: file)
+      try? disk.remove(file)
     }
   }
 
   /// The tensors of a stored update of a round that is not committed yet.
   public func update(round: Int, name: String) throws -> TensorSet {
-    try SafetensorsFile.read(files.update(round: round, name: name))
+    try SafetensorsFile.read(files.update(round: round, name: name), on: disk)
   }
 
   /// The metrics of a round by client.

@@ -6,20 +6,21 @@ import Foundation
 import SwiftProtobuf
 
 /// A manifest in the coordinator's own words, with the bytes that clients pin.
-struct ServedRun: Sendable {
-  let manifest: WireRunManifest
-  let bytes: Data
-  let hash: Data
-  let policy: RoundPolicy
-  let strategy: Strategy
-  let weighting: Weighting
+package struct ServedRun: Sendable {
+  package let manifest: WireRunManifest
+  package let bytes: Data
+  package let hash: Data
+  package let policy: RoundPolicy
+  package let strategy: Strategy
+  package let weighting: Weighting
   let privacy: ServedPrivacy
   /// The terms where clients are the unit of privacy.
   let clientPrivacy: ClientLevelPrivacy?
   /// What an update must hold.
-  let updateLayout: FedLoRAProtocol.TensorLayout
+  package let updateLayout: FedLoRAProtocol.TensorLayout
 
-  init(_ manifest: WireRunManifest) throws {
+  /// - Throws: `CoordinatorError`, `RoundPolicyError`, or what a part of the manifest cannot be read for.
+  package init(_ manifest: WireRunManifest) throws {
     self.manifest = manifest
     var options = BinaryEncodingOptions()
     options.useDeterministicOrdering = true
@@ -115,5 +116,40 @@ struct ServedRun: Sendable {
       }
     }
     return nil
+  }
+}
+
+extension RunStore {
+  /// Opens the store of a run, or creates it where nothing was begun.
+  /// - Throws: `CoordinatorError.otherRun` where the folder holds a run with other terms, and what opening or creating
+  ///   throws.
+  package static func open(
+    _ run: ServedRun,
+    initialState: TensorSet,
+    at directory: URL,
+    on disk: any FileSystem = LocalFileSystem(),
+    clock: @escaping @Sendable () -> Date = { Date() }
+  ) throws -> RunStore {
+    do {
+      let store = try RunStore.open(at: directory, on: disk, clock: clock)
+      guard store.run.manifest == run.bytes else {
+        store.close()
+        throw CoordinatorError.otherRun(directory: directory.path)
+      }
+      return store
+    } catch RunStoreError.noRun {
+      let description = RunStore.Description(
+        runID: run.manifest.runID,
+        seed: run.manifest.seed,
+        manifest: run.bytes
+      )
+      return try RunStore.create(
+        at: directory,
+        run: description,
+        initialState: initialState,
+        on: disk,
+        clock: clock
+      )
+    }
   }
 }

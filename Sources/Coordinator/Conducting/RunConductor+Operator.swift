@@ -1,7 +1,7 @@
 import FedLoRAProtocol
 
 /// What the operator asks for on the local socket.
-extension RunDriver {
+extension RunConductor {
   /// Hears a request and says what will come of it.
   func answer(_ request: OperatorRequest) -> OperatorReply {
     let status = liveStatus
@@ -45,10 +45,10 @@ extension RunDriver {
         case .accepted: "accepted"
         }
       },
-      deadlineSeconds: state.current.deadline.map { max(0, ($0.sinceOrigin - now.sinceOrigin).inSeconds) },
+      deadlineSeconds: state.current.deadline.map { max(0, ($0.sinceOrigin - outlet.now.sinceOrigin).inSeconds) },
       isStopping: state.stopsAfterRound != nil,
-      bytesSent: traffic.sent,
-      bytesReceived: traffic.received
+      bytesSent: outlet.traffic.sent,
+      bytesReceived: outlet.traffic.received
     )
   }
 }
