@@ -14,17 +14,32 @@ package struct FaultSettings: Sendable {
   let longestDelay: Int
   /// How often a message arrives twice.
   let duplicates: Double
+  /// How often training takes longer than a round may.
+  let stragglers: Double
+  /// How often a client finds its budget spent, and takes part no more.
+  let spentBudgets: Double
   /// Which kinds of faults there are.
   let kinds: [FaultKind]
 
-  package enum FaultKind: CaseIterable, Sendable {
+  /// What can go wrong at all.
+  package enum Scope: Sendable {
+    /// Everything.
+    case everything
+    /// Only what happens to the coordinator's machine and program; clients are quick, and there are no delays to speak of.
+    case coordinator
+    /// Nothing; else as `coordinator`.
+    case nothing
+  }
+
+  enum FaultKind: CaseIterable, Sendable {
     case cutConnection, partition
     case killClient, clientPowerFailure, clientDownWhileWriting, clientDiskFull
     case killCoordinator, coordinatorPowerFailure, coordinatorDownWhileWriting, coordinatorDiskFull
     case stop, stopAfterRound
   }
 
-  init(_ random: inout SplitMixGenerator) {
+  /// - Parameter scope: runs of the same seed are of the same size in every scope.
+  init(_ random: inout SplitMixGenerator, scope: Scope) {
     clients = Int.random(in: 1...5, using: &random)
     rounds = Int.random(in: 1...6, using: &random)
     perRound = Int.random(in: 1...clients, using: &random)
@@ -32,8 +47,18 @@ package struct FaultSettings: Sendable {
     isNoised = Bool.random(using: &random)
     calm = random.span(1000...20_000)
     faultsUntil = random.span(0...400_000)
+    guard scope == .everything else {
+      (longestDelay, duplicates, stragglers, spentBudgets) = (5, 0, 0, 0)
+      kinds =
+        scope == .nothing
+        ? []
+        : [.killCoordinator, .coordinatorPowerFailure, .coordinatorDownWhileWriting, .coordinatorDownWhileWriting, .stop]
+      return
+    }
     longestDelay = [5, 200, 3000].randomElement(using: &random) ?? 5
     duplicates = random.chance(0.5) ? 0 : 0.2
+    stragglers = random.chance(0.5) ? 0 : 0.1
+    spentBudgets = random.chance(0.8) ? 0 : 0.1
     kinds =
       random.chance(0.3)
       ? FaultKind.allCases : FaultKind.allCases.filter { _ in Bool.random(using: &random) }

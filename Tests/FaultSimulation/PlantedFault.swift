@@ -26,10 +26,10 @@ package enum PlantedFault: String, CaseIterable, Sendable {
   case clientSkipsSyncs = "client-skips-syncs"
   /// A client that comes back has forgotten its sealed update.
   case forgetsSealed = "forgets-sealed"
-  /// Two clients share one state folder.
+  /// Clients of one process share what each takes for its own tensors.
   case sharesPersonal = "shares-personal"
   /// A client sends its update before it is sealed.
   case sendsUnsealed = "sends-unsealed"
-  /// A client charges its ledger after training.
+  /// A client charges its ledger after it has sent.
   case chargesLate = "charges-late"
 }

@@ -47,7 +47,7 @@ final class SimulatedClient {
   }
 
   private var stateDirectory: URL? {
-    mount.map { $0.root.appendingPathComponent("client-\(world.planted == .sharesPersonal ? "shared" : name)") }
+    mount.map { $0.root.appendingPathComponent("client-\(name)") }
   }
 
   private func forgetSealed(_ mount: MountedDisk) {
@@ -163,7 +163,7 @@ final class SimulatedClient {
   // MARK: Training
 
   private func check(_ personal: TensorSet?, _ when: String) {
-    if !ownTensors.contains(personal) { 
+    if !ownTensors.contains(personal) {
       world.promises.violated(
         "\(name) has not its own tensors \(when): \(String(describing: personal)), expected \(ownTensors)"
       )
@@ -171,7 +171,8 @@ final class SimulatedClient {
     ownTensors = [personal]
   }
 
-  private func train(round: Int, state: TensorSet, personal: TensorSet?) {
+  private func train(round: Int, state: TensorSet, personal stored: TensorSet?) {
+    let personal = world.planted == .sharesPersonal ? world.lastPersonal ?? stored : stored
     check(personal, "for round \(round)")
     let charge: Int
     do {
@@ -185,7 +186,14 @@ final class SimulatedClient {
       charge: charge,
       personal: personal
     )
-    plan(after: world.span(world.chance(0.05) ? 60_000...150_000 : 100...20_000)) { [self] in
+    let isStraggler = world.chance(world.settings.stragglers)
+    let budgetIsSpent = world.chance(world.settings.spentBudgets)
+    plan(after: world.span(isStraggler ? 60_000...150_000 : 100...20_000)) { [self] in
+      if budgetIsSpent {
+        let refusal = ManifestRefusal(code: "budget-spent", reason: "the budget is spent")
+        return handle(.trained(round: UInt64(round), .failure(refusal)))
+      }
+      world.lastPersonal = update.personal
       ownTensors.append(update.personal)
       if world.planted == .sendsUnsealed { sendUnsealed(update, round: round) }
       handle(.trained(round: UInt64(round), .success(update)))

@@ -32,7 +32,7 @@ final class SimulatedCoordinator {
           world.enter(process) { $0.conductor.fire(round: timer.round, attempt: timer.attempt) }
         }
       },
-      report: { [unowned world] event in world.note("\(event)", process) }
+      report: { [unowned world] event in world.note(SimulatedCoordinator.text(event), process) }
     )
     conductor = try RunConductor(
       run: world.run,
@@ -40,6 +40,17 @@ final class SimulatedCoordinator {
       outlet: switchboard,
       logger: world.logger
     )
+  }
+
+  /// An event in words that are the same in every process: a dictionary's own order is not.
+  private static func text(_ event: CoordinatorEvent) -> String {
+    switch event {
+    case .roundCommitted(let round, let updates, let counts, _, _, _):
+      let counts = counts.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }.joined(separator: ", ")
+      return "round \(round) committed with \(updates) updates (\(counts))"
+    case .updateAccepted(let round, let name, _): return "update of \(name) in round \(round) accepted"
+    default: return "\(event)"
+    }
   }
 
   func begin() { if planted != .forgetsTimers { conductor.begin() } }
