@@ -224,6 +224,7 @@ extension RunStore {
         roster: try String.fetchAll(db, sql: "SELECT name FROM client WHERE isReady ORDER BY name"),
         known: try String.fetchSet(db, sql: "SELECT name FROM client"),
         retired: try String.fetchSet(db, sql: "SELECT name FROM retired"),
+        dismissed: try RunStore.dismissed(db),
         participations: Dictionary(
           uniqueKeysWithValues: try Row.fetchAll(db, sql: "SELECT name, count(*) FROM participant GROUP BY name")
             .map { ($0[0], $0[1]) }
@@ -249,6 +250,26 @@ extension RunStore {
       sql: "SELECT name, examples, digest FROM \"update\" WHERE round = ? ORDER BY name",
       arguments: [round]
     ).map { Contribution(name: $0["name"], examples: $0["examples"], digest: $0["digest"]) }
+  }
+
+  /// Whom the operator sent away; why, the audit's last word on it says.
+  private static func dismissed(_ db: Database) throws -> [String: Dismissal] {
+    let rows = try Row.fetchAll(
+      db,
+      sql: """
+        SELECT retired.name, retired.code, audit.reason FROM retired
+        JOIN audit ON audit.name = retired.name AND audit.code = retired.code
+        WHERE retired.code IN (?, ?) ORDER BY audit.id
+        """,
+      arguments: [ReasonCode.drained, ReasonCode.removed]
+    )
+    return Dictionary(
+      rows.map { row in
+        let dismissal = Dismissal(reason: row["reason"], isRemoval: row["code"] == ReasonCode.removed)
+        return (row["name"], dismissal)
+      },
+      uniquingKeysWith: { $1 }
+    )
   }
 
   private static func outcome(_ db: Database) throws -> RunOutcome? {

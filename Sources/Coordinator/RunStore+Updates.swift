@@ -64,16 +64,29 @@ extension RunStore {
     }
   }
 
-  /// Forgets an update that came too late to count although it was wanted when it began to arrive.
-  public func discardUpdate(round: Int, name: String) throws {
+  /// Keeps that the operator sent a client away, in one transaction; see `RunEffect.sendAway`.
+  public func sendAway(name: String, round: Int, code: String, reason: String, discards: Bool) throws {
     let file = try files.update(round: round, name: name)
     try updateLock.withLock { _ in
       try database.write { db in
+        try db.execute(
+          sql: "INSERT OR REPLACE INTO retired (name, code, at) VALUES (?, ?, ?)",
+          arguments: [name, code, now]
+        )
+        try db.execute(
+          sql: "INSERT INTO audit (at, round, name, code, reason) VALUES (?, ?, ?, ?, ?)",
+          arguments: [now, round, name, code, reason]
+        )
+        guard discards else { return }
         for table in ["\"update\"", "metric"] {
           try db.execute(sql: "DELETE FROM \(table) WHERE round = ? AND name = ?", arguments: [round, name])
         }
+        try db.execute(
+          sql: "UPDATE participant SET status = 'declined' WHERE round = ? AND name = ?",
+          arguments: [round, name]
+        )
       }
-      try? disk.remove(file)
+      if discards { try? disk.remove(file) }
     }
   }
 

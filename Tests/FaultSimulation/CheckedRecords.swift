@@ -50,6 +50,12 @@ final class CheckedRecords: RunRecords {
 
   func retire(name: String, code: String) throws { try store.retire(name: name, code: code) }
 
+  func sendAway(name: String, round: Int, code: String, reason: String, discards: Bool) throws {
+    // Before, since it may be durable although the machine goes down in between.
+    if discards { promises.removed(name, round: round) }
+    try store.sendAway(name: name, round: round, code: code, reason: reason, discards: discards)
+  }
+
   func record(name: String, round: Int, code: String, reason: String) throws {
     try store.record(name: name, round: round, code: code, reason: reason)
   }

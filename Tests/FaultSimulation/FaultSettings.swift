@@ -4,6 +4,11 @@ package struct FaultSettings: Sendable {
   let rounds: Int
   let perRound: Int
   let quorum: Int
+  let minClients: Int
+  /// Clients that are asked beyond `perRound`.
+  let overSelected: Int
+  /// How many may stay connected; 0 for all.
+  let mostConnected: Int
   /// Whether training the same round again would give other bytes, as it does under differential privacy.
   let isNoised: Bool
   /// Mean time between two faults.
@@ -35,7 +40,7 @@ package struct FaultSettings: Sendable {
     case cutConnection, partition
     case killClient, clientPowerFailure, clientDownWhileWriting, clientDiskFull
     case killCoordinator, coordinatorPowerFailure, coordinatorDownWhileWriting, coordinatorDiskFull
-    case stop, stopAfterRound
+    case stop, stopAfterRound, drain, remove
   }
 
   /// - Parameter scope: runs of the same seed are of the same size in every scope.
@@ -49,12 +54,17 @@ package struct FaultSettings: Sendable {
     faultsUntil = random.span(0...400_000)
     guard scope == .everything else {
       (longestDelay, duplicates, stragglers, spentBudgets) = (5, 0, 0, 0)
+      (minClients, overSelected, mostConnected) = (clients, 0, 0)
       kinds =
         scope == .nothing
         ? []
         : [.killCoordinator, .coordinatorPowerFailure, .coordinatorDownWhileWriting, .coordinatorDownWhileWriting, .stop]
       return
     }
+    minClients = random.chance(0.5) ? clients : Int.random(in: quorum...clients, using: &random)
+    overSelected = random.chance(0.7) ? 0 : Int.random(in: 0...2, using: &random)
+    let needed = max(minClients, perRound + overSelected)
+    mostConnected = random.chance(0.7) || needed > clients ? 0 : Int.random(in: needed...clients, using: &random)
     longestDelay = [5, 200, 3000].randomElement(using: &random) ?? 5
     duplicates = random.chance(0.5) ? 0 : 0.2
     stragglers = random.chance(0.5) ? 0 : 0.1

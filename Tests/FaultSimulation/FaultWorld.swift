@@ -44,17 +44,19 @@ package final class FaultWorld {
     settings = FaultSettings(&random, scope: scope)
     self.planted = planted
     self.traces = traces
-    let toy = try ToyRun(
+    var toy = try ToyRun(
       .fedsaLoRA,
       head: .frozen,
       id: "simulated",
       seed: seed,
       rounds: settings.rounds,
-      clients: settings.clients,
+      clients: settings.minClients,
       perRound: settings.perRound,
       quorum: settings.quorum,
       deadline: 60
     )
+    toy.manifest.cohort.overSelected = UInt32(settings.overSelected)
+    toy.manifest.cohort.mostConnected = UInt32(settings.mostConnected)
     run = try ServedRun(toy.manifest)
     initialState = toy.initialState
     promises = Promises(initialState: toy.initialState, quorum: settings.quorum)
@@ -284,6 +286,12 @@ package final class FaultWorld {
       if coordinator == nil { changeToGoDownAt = count } else { disk.goDown(atChange: count) }
     case .coordinatorDiskFull: fill(disk)
     case .stop: if let process = coordinator?.process { enter(process) { $0.conductor.stop(reason: "asked") } }
+    case .drain, .remove:
+      guard let coordinator, random.chance(0.2) else { break }
+      let discards = kind == .remove
+      enter(coordinator.process) {
+        $0.conductor.apply(.dismissed(name: client.name, reason: "asked", discards: discards))
+      }
     case .stopAfterRound:
       if let process = coordinator?.process { enter(process) { $0.conductor.apply(.stopAfterRound(reason: "asked")) } }
     }

@@ -31,6 +31,9 @@ final class Promises {
 
   func violated(_ text: String) { violations.append(text) }
 
+  /// The operator took a client out of a round: what it was promised there does not hold any more.
+  func removed(_ client: String, round: Int) { acknowledged[Key(client: client, round: round)] = nil }
+
   // MARK: Clients
 
   /// A client puts an update on the wire.

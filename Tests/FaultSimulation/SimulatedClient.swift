@@ -138,11 +138,11 @@ final class SimulatedClient {
       if case .completed = end.ending { check(end.personal, "at the end") }
       link?.leave()
       link = nil
-    case .leave:
+    case .leave(_, _, let comeBackAfter):
       link?.leave()
       link = nil
       machine = nil
-      retry()
+      if let comeBackAfter { plan(after: comeBackAfter) { [self] in connect() } } else { retry() }
     case .fail(let error): world.promises.violated("\(name) failed with \(error)")
     }
   }

@@ -28,6 +28,7 @@ final class SimulatedLink: ClientWire {
   }
 
   var traffic: Traffic { Traffic() }
+  var isUploading: Bool { false }
 
   // MARK: From the coordinator
 

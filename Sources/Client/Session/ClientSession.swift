@@ -9,8 +9,8 @@ struct ClientSession: Sendable {
   enum Result: Sendable {
     /// The run is over.
     case over(End)
-    /// The connection is gone; whether anything was achieved on it.
-    case lost(reason: String, madeProgress: Bool)
+    /// The connection is gone; whether anything was achieved on it, and when to come back where the coordinator said so.
+    case lost(reason: String, madeProgress: Bool, comeBackAfter: Duration?)
   }
 
   /// What is left when the run is over.
@@ -60,7 +60,9 @@ struct ClientSession: Sendable {
           case .over(let ending):
             group.cancelAll()
             return .over(try await end(ending))
-          case .leave(let reason, let madeProgress): return .lost(reason: reason, madeProgress: madeProgress)
+          case .leave(let reason, let madeProgress, let comeBackAfter):
+            group.cancelAll()
+            return .lost(reason: reason, madeProgress: madeProgress, comeBackAfter: comeBackAfter)
           case .fail(let error): throw error
           }
         }
@@ -71,7 +73,7 @@ struct ClientSession: Sendable {
           group.addTask { try await receive(connection, layout) }
         case .trained(let round, let result)?: steps = try machine.handle(.trained(round: round, result))
         case .lost(let reason)?: steps = try machine.handle(.connectionLost(reason: reason))
-        case nil: return .lost(reason: "the connection ended", madeProgress: true)
+        case nil: return .lost(reason: "the connection ended", madeProgress: true, comeBackAfter: nil)
         }
       }
     }

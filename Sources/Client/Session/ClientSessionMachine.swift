@@ -39,8 +39,8 @@ package struct ClientSessionMachine: Sendable {
     case report(ClientEvent)
     /// The run is over; what is being trained is not waited for.
     case over(Ending)
-    /// The session is over, the run is not.
-    case leave(reason: String, madeProgress: Bool)
+    /// The session is over, the run is not. With `comeBackAfter` the coordinator has said when to try again.
+    case leave(reason: String, madeProgress: Bool, comeBackAfter: Duration?)
     /// Nothing can go on: training failed.
     case fail(any Error)
   }
@@ -73,6 +73,9 @@ package struct ClientSessionMachine: Sendable {
   /// A later round that came while one is trained; the newest counts.
   private var next: (round: WireRound, tensors: TensorSet)?
   private var lost: String?
+  private var comeBackAfter: Duration?
+  /// A coordinator cannot send a client away for longer than this, in seconds.
+  private static let longestPause = 3600.0
   /// What the coordinator may send with a Round or Goodbye; nil before the Welcome.
   package private(set) var layout: TensorLayout?
 
@@ -104,7 +107,7 @@ package struct ClientSessionMachine: Sendable {
       try take(round, tensors, &steps)
     }
     if let lost, training == nil {
-      steps.append(.leave(reason: lost, madeProgress: accepted != nil))
+      steps.append(.leave(reason: lost, madeProgress: accepted != nil, comeBackAfter: comeBackAfter))
     }
     return steps
   }
@@ -134,7 +137,11 @@ package struct ClientSessionMachine: Sendable {
       if let training, round.round <= training { return }
       next = (round, tensors)
     case .ack(let ack): try note(ack, folder, &steps)
-    case .wait(let wait): steps.append(.report(.waiting(reason: wait.reason)))
+    case .wait(let wait):
+      steps.append(.report(.waiting(reason: wait.reason)))
+      guard wait.retryAfterSeconds > 0, wait.retryAfterSeconds.isFinite else { break }
+      comeBackAfter = .seconds(min(wait.retryAfterSeconds, ClientSessionMachine.longestPause))
+      lost = "the coordinator has enough clients for now"
     case .goodbye(let goodbye): try end(goodbye, tensors, accepted, folder, &steps)
     case .commit, nil: break
     default:

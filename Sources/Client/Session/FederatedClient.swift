@@ -87,9 +87,14 @@ public struct FederatedClient: Sendable {
             roundsTrained: end.roundsTrained,
             traffic: traffic
           )
-        case .lost(let why, let madeProgress):
+        case .lost(let why, let madeProgress, let comeBackAfter):
           if madeProgress { failures = 0 }
           reason = why
+          if let comeBackAfter {
+            onEvent(.disconnected(reason: why, retryIn: comeBackAfter))
+            try await Task.sleep(for: comeBackAfter)
+            continue
+          }
         }
       } catch let error as TransportError {
         if case .peerReported("replaced", _) = error {

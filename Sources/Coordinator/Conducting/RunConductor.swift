@@ -24,9 +24,13 @@ package final class RunConductor {
   private var inbox: [RunEvent] = []
   private var isPlaying = false
   /// Clients that are connected and accepted the manifest.
-  private var connected: Set<String> = []
+  private(set) var connected: Set<String> = []
+  /// How many clients were told to come back later and have not been made room for.
+  var turnedAway = 0
   /// Clients that were ready at some time, also before a restart, and have not been told the end yet.
   private(set) var unaware: Set<String> = []
+  /// How far the updates that were arriving at the last deadline had come.
+  private var uploads: [String: Int] = [:]
   /// The tensors of the round that is open, made ready for sending.
   private var payload: (round: Int, payload: TensorPayload)?
 
@@ -55,7 +59,13 @@ package final class RunConductor {
   package func begin() { play { state.resume(now: outlet.now) } }
 
   /// A timer has run out.
-  package func fire(round: Int, attempt: Int) { apply(.deadlinePassed(round: round, attempt: attempt)) }
+  package func fire(round: Int, attempt: Int) {
+    let arriving = outlet.uploads
+    let moving = arriving.filter { $0.value > uploads[$0.key] ?? -1 }
+    uploads = arriving
+    if !moving.isEmpty { apply(.uploading(round: state.current.round, names: Set(moving.keys))) }
+    apply(.deadlinePassed(round: round, attempt: attempt))
+  }
 
   /// The operator stops the coordinator at once.
   package func stop(reason: String) { apply(.stop(reason: reason)) }
@@ -78,6 +88,7 @@ package final class RunConductor {
   package func ready(_ name: String, examples: Int, pendingRound: Int?) {
     connected.insert(name)
     if let outcome { return sendGoodbye(outcome, to: name) }
+    if isToComeLater(name, pendingRound: pendingRound) { return sendAwayForNow(name) }
     unaware.insert(name)
     outlet.report(.clientReady(name: name, ready: connected.count))
     apply(.clientReady(name: name, examples: examples, pendingRound: pendingRound))
@@ -202,12 +213,18 @@ package final class RunConductor {
     case .ack(let name, let round, let status, let reason): acknowledge(name, round: round, status, reason)
     case .drawCohort(let round, let names): apply(try drawCohort(round: round, from: names))
     case .retire(let name, let code): try records.retire(name: name, code: code)
+    case .sendAway(let name, let round, let code, let reason, let discards):
+      try records.sendAway(name: name, round: round, code: code, reason: reason, discards: discards)
+      outlet.report(.updateRefused(round: round, name: name, code: code, reason: reason))
+    case .dismiss(let name, let reason): dismiss(name, reason)
     case .roster(let name, let isReady): try records.setRoster(name: name, isReady: isReady)
     case .record(let name, let round, let code, let reason):
       try records.record(name: name, round: round, code: code, reason: reason)
     case .commit(let round, let contributions, let counts):
       try commit(round: round, contributions: contributions, counts: counts)
-    case .announceCommit(let round, let names, let updates): announceCommit(round: round, to: names, updates: updates)
+    case .announceCommit(let round, let names, let updates):
+      announceCommit(round: round, to: names, updates: updates)
+      makeRoom(names)
     case .finish(let outcome): finish(outcome)
     }
   }
@@ -242,6 +259,16 @@ package final class RunConductor {
       case .refused: .refused
       }
     outlet.send(.message(WireEnvelope(.ack(ack))), to: name)
+  }
+
+  private func dismiss(_ name: String, _ reason: String) {
+    var goodbye = WireGoodbye()
+    goodbye.runID = run.manifest.runID
+    goodbye.outcome = .stopped
+    goodbye.reason = reason
+    outlet.send(.message(WireEnvelope(.goodbye(goodbye))), to: name)
+    outlet.send(.end, to: name)
+    unaware.remove(name)
   }
 
   private func announceCommit(round: Int, to names: [String], updates: Int) {

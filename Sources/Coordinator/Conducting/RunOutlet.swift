@@ -18,6 +18,8 @@ package protocol RunOutlet: AnyObject {
   var now: RunInstant { get }
   /// Bytes of frames so far.
   var traffic: Traffic { get }
+  /// For each client whose update is arriving, a number that grows as long as more of it comes.
+  var uploads: [String: Int] { get }
   /// Sends to the client of this name; where none is connected the message is dropped. Must not wait.
   func send(_ message: OutgoingMessage, to name: String)
   /// Calls `RunConductor.fire` with these numbers after `delay`.

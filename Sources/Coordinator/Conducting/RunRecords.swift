@@ -9,6 +9,7 @@ package protocol RunRecords {
   func openAttempt(round: Int, attempt: Int, cohort: [String]) throws
   func setRoster(name: String, isReady: Bool) throws
   func retire(name: String, code: String) throws
+  func sendAway(name: String, round: Int, code: String, reason: String, discards: Bool) throws
   func record(name: String, round: Int, code: String, reason: String) throws
   func storeUpdate(
     round: Int,

@@ -1,4 +1,5 @@
 import FedLoRAProtocol
+import Synchronization
 
 /// The coordinator's end of one client's connection: a bounded queue of messages that its own task sends.
 ///
@@ -13,6 +14,13 @@ final class ClientLink: ClientWire, Sendable {
   static let longestQueue = 64
 
   var traffic: Traffic { connection.traffic }
+
+  private let uploading = Mutex(false)
+  /// Whether an update was declared and has not arrived whole.
+  var isUploading: Bool {
+    get { uploading.withLock { $0 } }
+    set { uploading.withLock { $0 = newValue } }
+  }
 
   init(name: String, connection: PeerConnection) {
     self.name = name

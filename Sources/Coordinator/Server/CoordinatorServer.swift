@@ -190,8 +190,17 @@ public final class CoordinatorServer: Sendable {
     var isFirst = true
     do {
       // Nothing but a Hello, which declares no stream, may come first.
-      while let inbound = try await link.connection.receive(expecting: isFirst ? PeerConnection.expectNothing : session.expectation) {
+      let expectation = session.expectation
+      let expectUpdate: ExpectStream = { envelope in
+        let expected = try await expectation(envelope)
+        link.isUploading = true
+        return expected
+      }
+      while let inbound = try await link.connection.receive(
+        expecting: isFirst ? PeerConnection.expectNothing : expectUpdate
+      ) {
         isFirst = false
+        link.isUploading = false
         switch session.heard(inbound.envelope, tensors: inbound.tensors, violation: inbound.violation) {
         case .answer(let envelope): link.send(.message(envelope))
         case .pass(let word): await driver.heard(word, from: link)

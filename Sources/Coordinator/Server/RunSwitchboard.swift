@@ -6,6 +6,8 @@ package protocol ClientWire: AnyObject {
   var name: String { get }
   /// Bytes of frames so far.
   var traffic: Traffic { get }
+  /// Whether an update is arriving.
+  var isUploading: Bool { get }
   /// Puts a message behind those that wait to be sent. Must not wait.
   func send(_ message: OutgoingMessage)
   /// Takes no more messages; what waits is still sent, then the connection is closed.
@@ -99,6 +101,8 @@ package final class RunSwitchboard: RunOutlet {
   package var now: RunInstant { clock() }
 
   package var traffic: Traffic { links.values.reduce(closedTraffic) { $0 + $1.traffic } }
+
+  package var uploads: [String: Int] { links.filter { $0.value.isUploading }.mapValues { $0.traffic.received } }
 
   package func send(_ message: OutgoingMessage, to name: String) { links[name]?.send(message) }
 

@@ -33,6 +33,11 @@ package struct ServedRun: Sendable {
         "the deadline is \(cohort.deadlineSeconds) seconds, expected a positive number up to a year"
       )
     }
+    guard cohort.uploadGraceSeconds >= 0, cohort.uploadGraceSeconds <= 31_536_000 else {
+      throw CoordinatorError.badManifest(
+        "the grace for uploads is \(cohort.uploadGraceSeconds) seconds, expected 0 up to a year"
+      )
+    }
     guard let name = StrategyName(rawValue: manifest.strategy.name) else {
       throw CoordinatorError.badManifest("strategy '\(manifest.strategy.name)' is not known")
     }
@@ -68,6 +73,10 @@ package struct ServedRun: Sendable {
       clientsPerRound: Int(cohort.clientsPerRound),
       quorum: Int(cohort.quorum),
       deadline: .seconds(cohort.deadlineSeconds),
+      maxAttempts: cohort.maxAttempts == 0 ? 3 : Int(cohort.maxAttempts),
+      overSelected: Int(cohort.overSelected),
+      uploadGrace: .seconds(cohort.uploadGraceSeconds),
+      mostConnected: Int(cohort.mostConnected),
       draw: draw
     )
     updateLayout = try FedLoRAProtocol.TensorLayout(manifest.update)
