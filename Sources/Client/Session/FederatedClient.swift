@@ -89,12 +89,12 @@ public struct FederatedClient: Sendable {
           )
         case .lost(let why, let madeProgress, let comeBackAfter):
           if madeProgress { failures = 0 }
-          reason = why
           if let comeBackAfter {
             onEvent(.disconnected(reason: why, retryIn: comeBackAfter))
             try await Task.sleep(for: comeBackAfter)
             continue
           }
+          reason = why
         }
       } catch let error as TransportError {
         if case .peerReported("replaced", _) = error {
