@@ -14,7 +14,11 @@ public struct LocalFileSystem: FileSystem {
   }
 
   /// The whole content of a file.
-  public func read(_ url: URL) throws -> Data { Data(try map(url).bytes) }
+  public func read(_ url: URL) throws -> Data {
+    let file = try map(url)
+    // The mapping goes with the object, which nothing else holds.
+    return withExtendedLifetime(file) { Data(file.bytes) }
+  }
 
   /// The whole content of a file, mapped.
   public func map(_ url: URL) throws -> MappedFile { try MappedFile(url) }

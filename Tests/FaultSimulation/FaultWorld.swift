@@ -31,6 +31,7 @@ package final class FaultWorld {
   /// With `sharesPersonal`: what all clients of a process take for their own.
   var lastPersonal: TensorSet?
   private var isStarting = false
+  private var sentAway: Set<String> = []
 
   /// A world in which nothing has happened yet.
   /// - Parameter traces: keeps `trace`.
@@ -287,7 +288,11 @@ package final class FaultWorld {
     case .coordinatorDiskFull: fill(disk)
     case .stop: if let process = coordinator?.process { enter(process) { $0.conductor.stop(reason: "asked") } }
     case .drain, .remove:
-      guard let coordinator, random.chance(0.2) else { break }
+      // Whoever sends so many away that no round can begin has to find others first.
+      guard let coordinator, clients.count - sentAway.count > max(settings.minClients, settings.quorum),
+        random.chance(0.3)
+      else { break }
+      sentAway.insert(client.name)
       let discards = kind == .remove
       enter(coordinator.process) {
         $0.conductor.apply(.dismissed(name: client.name, reason: "asked", discards: discards))
