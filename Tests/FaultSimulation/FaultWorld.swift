@@ -185,7 +185,8 @@ package final class FaultWorld {
       coordinator = try SimulatedCoordinator(self, process: processes, mount: mount)
       enter(processes) { $0.begin() }
     } catch {
-      note("the coordinator did not start: \(error)", processes)
+      note("the coordinator did not start", processes)
+      if traces { trace.append("\(error)") }
       if disk.isDown { return coordinatorIsDown() }
       if !disk.isFull { promises.violated("the run cannot be opened: \(error)") }
       plan(after: span(1000...10_000)) { [self] in startCoordinator() }

@@ -105,7 +105,9 @@ package struct ClientStateFolder: Sendable {
       try SafetensorsFile.write(personal, to: aside.appendingPathComponent("personal.safetensors"), on: disk)
       try DurableFile.write(update.bytes, to: aside.appendingPathComponent("update.sealed"), on: disk)
       try DurableFile.write(Data("\(count)\n".utf8), to: aside.appendingPathComponent("trained"), on: disk)
-      try disk.rename(aside, to: roundFolder(round))
+      do { try disk.rename(aside, to: roundFolder(round)) } catch let error as DurableFileError {
+        throw ClientError.corruptState(path: roundFolder(round).path, reason: error.description)
+      }
       try disk.syncDirectory(folder)
     } catch {
       try? disk.remove(aside)
