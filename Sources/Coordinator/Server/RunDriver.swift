@@ -28,7 +28,7 @@ actor RunDriver {
   private let timerContinuation: AsyncStream<Timer>.Continuation
   let store: RunStore
   let logger: Logger
-  private let report: @Sendable (CoordinatorEvent) -> Void
+  let report: @Sendable (CoordinatorEvent) -> Void
   private let origin = ContinuousClock.now
   private(set) var state: RunState
   /// Events that wait for the one that is being played.
@@ -248,7 +248,7 @@ actor RunDriver {
   /// Arithmetic that fails once fails again; everything else is the machine's, and may be mended.
   private static func failure(_ error: any Error) -> RunEvent {
     switch error {
-    case is RefactorisationError, is SumError, is PrivateSumError, is LayoutError:
+    case is RefactorisationError, is SumError, is PrivateSumError, is RobustAggregationError, is LayoutError:
       .commitFailed(reason: "the round's updates cannot be aggregated: \(error)")
     default:
       .storeFailed(

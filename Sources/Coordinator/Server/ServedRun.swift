@@ -13,6 +13,8 @@ struct ServedRun: Sendable {
   let policy: RoundPolicy
   let strategy: Strategy
   let weighting: Weighting
+  /// How updates become one.
+  let aggregation: Aggregation
   let privacy: ServedPrivacy
   /// The terms where clients are the unit of privacy.
   let clientPrivacy: ClientLevelPrivacy?
@@ -51,6 +53,7 @@ struct ServedRun: Sendable {
     }
     privacy = try ServedPrivacy(manifest, strategy: strategy, weighting: weighting)
     if case .client(let terms) = privacy { clientPrivacy = terms } else { clientPrivacy = nil }
+    aggregation = try Aggregation(served: manifest, weighting: weighting, hasPrivateRelease: clientPrivacy != nil)
     guard let rule = cohort.selection.isEmpty ? .random : SelectionRule(rawValue: cohort.selection) else {
       throw CoordinatorError.badManifest("cohort selection '\(cohort.selection)' is not known")
     }
