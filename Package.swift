@@ -210,6 +210,7 @@ let package = Package(
       name: "FedLoRAFederationTests",
       dependencies: ["FedLoRAFederation", "FedLoRALinearAlgebra", "FedLoRACheckpoint"],
       path: "Tests/FederationTests",
+      exclude: ["Fixtures"],
       swiftSettings: strict
     ),
     .testTarget(
