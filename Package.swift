@@ -168,6 +168,12 @@ let package = Package(
       path: "Benchmarks/Accountant",
       swiftSettings: strict
     ),
+    .executableTarget(
+      name: "robust-benchmark",
+      dependencies: ["FedLoRACoordinator", "FedLoRAFederation", "FedLoRACheckpoint"],
+      path: "Benchmarks/Robust",
+      swiftSettings: strict
+    ),
     .testTarget(
       name: "FedLoRAKernelTests",
       dependencies: ["CKernels"],

@@ -19,7 +19,7 @@ public struct PoisonSection: Codable, Sendable, Equatable {
   public var clients: Int
   /// What they send.
   public var attack: Attack
-  /// How much of it; above 0.
+  /// How much of it; above 0. Has no part in `zero`.
   public var factor: Double
 
   static let defaults = """
