@@ -16,7 +16,7 @@ struct RobustAggregationTests {
     var generator = SeededGenerator(seed: 3)
     folder = try TemporaryFolder()
     start = TensorSet([
-      "m.lora_A.weight": try generator.tensor([2, 301]), "m.lora_B.weight": try generator.tensor([70, 2]),
+      "m.lora_A.weight": try generator.tensor([2, 3001]), "m.lora_B.weight": try generator.tensor([70, 2]),
       "classifier.bias": try generator.tensor([3]), "classifier.empty": Tensor(zeros: [0, 4]),
     ])
     store = try RunStore.create(
