@@ -168,6 +168,12 @@ let package = Package(
       path: "Benchmarks/Accountant",
       swiftSettings: strict
     ),
+    .executableTarget(
+      name: "robust-benchmark",
+      dependencies: ["FedLoRACoordinator", "FedLoRAFederation", "FedLoRACheckpoint"],
+      path: "Benchmarks/Robust",
+      swiftSettings: strict
+    ),
     .testTarget(
       name: "FedLoRAKernelTests",
       dependencies: ["CKernels"],
@@ -210,6 +216,7 @@ let package = Package(
       name: "FedLoRAFederationTests",
       dependencies: ["FedLoRAFederation", "FedLoRALinearAlgebra", "FedLoRACheckpoint"],
       path: "Tests/FederationTests",
+      exclude: ["Fixtures"],
       swiftSettings: strict
     ),
     .testTarget(

@@ -30,6 +30,8 @@ public struct RunConfiguration: Codable, Sendable, Equatable {
   public var cohort: CohortSection
   /// In which sense the run is private.
   public var privacy: PrivacySection
+  /// How the updates of a round become one.
+  public var aggregation: AggregationSection
 
   /// Where the coordinator listens.
   public struct ListenSection: Codable, Sendable, Equatable {
@@ -65,6 +67,7 @@ public struct RunConfiguration: Codable, Sendable, Equatable {
       most_connected: 0
       selection: random
     \(PrivacySection.defaults)
+    \(AggregationSection.defaults)
     """
 
   /// Reads a run file, with `assignments` (`key=value`) laid over it.

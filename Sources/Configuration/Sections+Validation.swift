@@ -135,6 +135,7 @@ extension RunConfiguration {
     try cohort.validate(ranges)
     try privacy.validate(ranges)
     try privacy.validate(cohort, ranges)
+    try aggregation.validate(ranges, cohort: cohort, strategy: strategy, privacy: privacy)
   }
 
   static func validate(labels: [String], _ ranges: Ranges) throws {
@@ -207,6 +208,12 @@ extension ScenarioConfiguration {
     try privacy.validate(ranges)
     try privacy.validate(cohort, ranges)
     try compare.validate(ranges)
+    try poison.validate(ranges, clients: clients)
+    try ranges.require(
+      poison.clients > 0 || compare.attacks.allSatisfy { $0 == "none" },
+      "poison.clients",
+      "is 0, but compare.attacks names attacks; say how many clients are hostile"
+    )
     for (index, name) in strategies.enumerated() {
       guard let own = method(name) else {
         throw ConfigurationError(
@@ -224,6 +231,8 @@ extension ScenarioConfiguration {
         let field = fault.key.split(separator: ".").last ?? ""
         throw ConfigurationError(source: source, key: "overrides.\(name).\(field)", reason: fault.reason)
       }
+      // What the rule does not go together with may be of the scenario as well as of the override.
+      try own.aggregation.validate(ranges, cohort: cohort, strategy: own.strategy, privacy: own.privacy)
       try own.adapter.validate(ranges, strategy: own.strategy.name)
       _ = try own.adapter.resolvedInitialisation(for: own.strategy.name, privacy: own.privacy, source: source)
     }

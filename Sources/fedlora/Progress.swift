@@ -62,7 +62,7 @@ final class Progress: Sendable {
     case .refused(let address, let code, let reason): line("connection from \(address) refused: \(reason) (\(code))")
     case .roundOpened(let round, let attempt, _) where attempt > 1:
       line("round \(round): attempt \(attempt) with a new cohort")
-    case .clientReady, .clientLost, .roundOpened, .updateAccepted, .finished: break
+    case .clientReady, .clientLost, .roundOpened, .updateAccepted, .aggregated, .finished: break
     }
   }
 

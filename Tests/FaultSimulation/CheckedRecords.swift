@@ -98,6 +98,15 @@ final class CheckedRecords: RunRecords {
     return try store.aggregate(round: round, contributions: counted, strategy: strategy, weighting: weighting)
   }
 
+  func aggregateRobustly(
+    round: Int,
+    contributions: [Contribution],
+    strategy: Strategy,
+    rule: RobustRule
+  ) throws -> RunStore.RobustRound {
+    try store.aggregateRobustly(round: round, contributions: contributions, strategy: strategy, rule: rule)
+  }
+
   private func faulty(_ contributions: [Contribution]) -> [Contribution] {
     planted == .dropsAccepted && contributions.count > 1 ? Array(contributions.dropLast()) : contributions
   }

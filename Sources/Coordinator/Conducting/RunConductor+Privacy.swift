@@ -30,13 +30,7 @@ extension RunConductor {
   /// only after a crash between a charge and its commit.
   func nextState(round: Int, contributions: [Contribution]) throws -> NextState? {
     guard let account else {
-      let state = try records.aggregate(
-        round: round,
-        contributions: contributions,
-        strategy: run.strategy,
-        weighting: run.weighting
-      )
-      return NextState(state: state, clippingNorm: nil)
+      return NextState(state: try aggregated(round: round, contributions: contributions), clippingNorm: nil)
     }
     guard try account.refusal(after: records.chargedReleases()) == nil else { return nil }
     try records.chargeRelease(round: round)

@@ -190,7 +190,7 @@ package final class RunConductor {
   /// Arithmetic that fails once fails again; everything else is the machine's, and may be mended.
   private static func failure(_ error: any Error) -> RunEvent {
     switch error {
-    case is RefactorisationError, is SumError, is PrivateSumError, is LayoutError:
+    case is RefactorisationError, is SumError, is PrivateSumError, is RobustAggregationError, is LayoutError:
       .commitFailed(reason: "the round's updates cannot be aggregated: \(error)")
     default:
       .storeFailed(

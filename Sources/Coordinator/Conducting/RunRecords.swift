@@ -26,6 +26,12 @@ package protocol RunRecords {
     strategy: Strategy,
     weighting: Weighting
   ) throws -> TensorSet
+  func aggregateRobustly(
+    round: Int,
+    contributions: [Contribution],
+    strategy: Strategy,
+    rule: RobustRule
+  ) throws -> RunStore.RobustRound
   func releasePrivately(
     round: Int,
     contributions: [Contribution],

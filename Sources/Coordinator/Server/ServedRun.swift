@@ -13,6 +13,8 @@ package struct ServedRun: Sendable {
   package let policy: RoundPolicy
   package let strategy: Strategy
   package let weighting: Weighting
+  /// How updates become one.
+  let aggregation: Aggregation
   let privacy: ServedPrivacy
   /// The terms where clients are the unit of privacy.
   let clientPrivacy: ClientLevelPrivacy?
@@ -57,6 +59,7 @@ package struct ServedRun: Sendable {
     }
     privacy = try ServedPrivacy(manifest, strategy: strategy, weighting: weighting)
     if case .client(let terms) = privacy { clientPrivacy = terms } else { clientPrivacy = nil }
+    aggregation = try Aggregation(served: manifest, weighting: weighting, hasPrivateRelease: clientPrivacy != nil)
     guard let rule = cohort.selection.isEmpty ? .random : SelectionRule(rawValue: cohort.selection) else {
       throw CoordinatorError.badManifest("cohort selection '\(cohort.selection)' is not known")
     }
