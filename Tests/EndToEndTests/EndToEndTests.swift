@@ -199,7 +199,7 @@ struct EndToEndTests {
 
   @Test("give the same bytes although every process is killed again and again, at random instants")
   func killedAtRandom() async throws {
-    let keys = shared(rounds: 9, steps: 8, quorum: 3) + ["cohort.max_attempts=1000"]
+    let keys = shared(rounds: 9, steps: 40, quorum: 3) + ["cohort.max_attempts=1000"]
     let deployment = try await deploy("fedsvd", keys)
     let first = try deployment.coordinator()
     defer { first.cleanUp() }
@@ -237,7 +237,7 @@ struct EndToEndTests {
     var program = try first ?? start()
     defer { program.cleanUp() }
     while true {
-      let life = kills < 12 ? Int.random(in: 300...4000, using: &random) : .max
+      let life = kills < 12 ? Int.random(in: 300...1500, using: &random) : .max
       let began = ContinuousClock.now
       while !program.hasEnded, nearEnd.events.isEmpty, ContinuousClock.now - began < .milliseconds(life) {
         try await Task.sleep(for: .milliseconds(20))
