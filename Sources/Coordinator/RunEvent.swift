@@ -174,6 +174,7 @@ public enum ReasonCode {
 
   /// The codes that are recorded with what became of a client. Every other code that is recorded says why an update was refused.
   static let own: Set<String> = [
-    surplus, drained, removed, lost, returned, deadline, declined, accepted, duplicate, late, notAssigned, futureRound, conflict, populationFull,
+    surplus, drained, removed, lost, returned, deadline, declined, accepted, duplicate, late, notAssigned, futureRound,
+    conflict, populationFull,
   ]
 }

@@ -60,7 +60,8 @@ extension RunState {
 
   /// The operator sends a client away.
   /// - Parameter discards: whether its update of the open round is taken out; else it may still finish that round.
-  mutating func dismiss(_ name: String, reason: String, discards: Bool, _ now: RunInstant, _ effects: inout [RunEffect]) {
+  mutating func dismiss(_ name: String, reason: String, discards: Bool, _ now: RunInstant, _ effects: inout [RunEffect])
+  {
     let code = discards ? ReasonCode.removed : ReasonCode.drained
     if let before = dismissed[name], before.isRemoval || !discards { return }
     let isOpen = phase == .open || phase == .waiting

@@ -178,7 +178,8 @@ public struct RunState: Sendable, Equatable {
     )
     // A crash can fall between retiring and the record of why: nothing is awaited from a client that has retired.
     for name in retired
-    where dismissed[name]?.isRemoval != false && (current.members[name] == .training || current.members[name] == .lost) {
+    where dismissed[name]?.isRemoval != false && (current.members[name] == .training || current.members[name] == .lost)
+    {
       current.members[name] = .declined
     }
     if current.acceptedCount > 0 { current.counts[ReasonCode.accepted] = current.acceptedCount }

@@ -21,7 +21,8 @@ import Foundation
       """,
     version: version,
     subcommands: [
-      Simulate.self, Coordinator.self, Client.self, CA.self, Status.self, Log.self, Stop.self, Abort.self, Resume.self, Remove.self,
+      Simulate.self, Coordinator.self, Client.self, CA.self, Status.self, Log.self, Stop.self, Abort.self, Resume.self,
+      Remove.self,
       Privacy.self,
     ]
   )

@@ -319,7 +319,10 @@ struct EndToEndTests {
     let message = (try envelope(output)["error"] as? [String: Any])?["message"] as? String ?? ""
     #expect(status == 75 && message.contains("nothing that was acknowledged is lost"), "\(status): \(message)")
     // While there is no room it does not start, and says why.
-    let second = try await Program.run(["coordinator", "run.yaml", "--set", "listen.port=\(port)"], in: deployment.folder)
+    let second = try await Program.run(
+      ["coordinator", "run.yaml", "--set", "listen.port=\(port)"],
+      in: deployment.folder
+    )
     #expect(second.status == 74 || second.status == 75, "\(second)")
     try disk.empty()
     let third = try deployment.coordinator(port: port)

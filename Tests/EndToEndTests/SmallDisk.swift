@@ -10,7 +10,9 @@ final class SmallDisk {
   init?(at folder: URL, megabytes: Int) throws {
     self.folder = folder
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-    guard try SmallDisk.run("mount", "-t", "tmpfs", "-o", "size=\(megabytes)m", "tmpfs", folder.path) else { return nil }
+    guard try SmallDisk.run("mount", "-t", "tmpfs", "-o", "size=\(megabytes)m", "tmpfs", folder.path) else {
+      return nil
+    }
   }
 
   deinit { unmount() }

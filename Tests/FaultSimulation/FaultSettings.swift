@@ -58,7 +58,9 @@ package struct FaultSettings: Sendable {
       kinds =
         scope == .nothing
         ? []
-        : [.killCoordinator, .coordinatorPowerFailure, .coordinatorDownWhileWriting, .coordinatorDownWhileWriting, .stop]
+        : [
+          .killCoordinator, .coordinatorPowerFailure, .coordinatorDownWhileWriting, .coordinatorDownWhileWriting, .stop,
+        ]
       return
     }
     minClients = random.chance(0.5) ? clients : Int.random(in: quorum...clients, using: &random)

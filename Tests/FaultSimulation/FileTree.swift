@@ -116,7 +116,11 @@ struct FileTree {
     let (folder, old) = try parent(from)
     let (target, new) = try parent(to)
     guard folder == target, let node = folders[folder]?.entries[old] else {
-      throw DurableFileError(path: to.joined(separator: "/"), operation: "rename", code: folder == target ? ENOENT : EXDEV)
+      throw DurableFileError(
+        path: to.joined(separator: "/"),
+        operation: "rename",
+        code: folder == target ? ENOENT : EXDEV
+      )
     }
     if let there = folders[folder]?.entries[new], let occupied = folders[there], !occupied.entries.isEmpty {
       throw DurableFileError(path: to.joined(separator: "/"), operation: "rename", code: ENOTEMPTY)

@@ -76,7 +76,9 @@ final class Promises {
   /// A commit has become durable.
   func committed(round: Int, contributions: [Contribution], state: TensorSet) {
     if round <= commits.count {
-      if commits[round - 1] != contributions || states[round] != state { violated("round \(round) was committed twice") }
+      if commits[round - 1] != contributions || states[round] != state {
+        violated("round \(round) was committed twice")
+      }
       return
     }
     guard round == commits.count + 1 else { return violated("round \(round) was committed out of turn") }

@@ -16,5 +16,7 @@ package struct SplitMixGenerator: RandomNumberGenerator, Sendable {
   package mutating func chance(_ probability: Double) -> Bool { Double.random(in: 0..<1, using: &self) < probability }
 
   /// A span between two, in whole milliseconds.
-  package mutating func span(_ range: ClosedRange<Int>) -> Duration { .milliseconds(Int.random(in: range, using: &self)) }
+  package mutating func span(_ range: ClosedRange<Int>) -> Duration {
+    .milliseconds(Int.random(in: range, using: &self))
+  }
 }

@@ -49,7 +49,9 @@ struct FaultSimulator: ParsableCommand {
         throw ExitCode.failure
       }
     }
-    print("\(played) runs, \(completed) of them completed, \(events) events in \(ContinuousClock.now - start): no promise broken")
+    print(
+      "\(played) runs, \(completed) of them completed, \(events) events in \(ContinuousClock.now - start): no promise broken"
+    )
   }
 }
 

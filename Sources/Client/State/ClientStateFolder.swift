@@ -66,7 +66,8 @@ package struct ClientStateFolder: Sendable {
     let hash = manifestHash.map { String(format: "%02x", $0) }.joined()
     if disk.exists(url) {
       guard let data = try? disk.read(url),
-        let terms = try? JSONDecoder().decode(Terms.self, from: data) else {
+        let terms = try? JSONDecoder().decode(Terms.self, from: data)
+      else {
         throw ClientError.corruptState(path: url.path, reason: "is not the JSON that was written")
       }
       return terms.manifest_sha256 == hash && terms.run_id == runID
