@@ -262,6 +262,36 @@ let package = Package(
       path: "Tests/Support",
       swiftSettings: strict
     ),
+    .target(
+      name: "CSimulatedFiles",
+      path: "Tests/CSimulatedFiles",
+      linkerSettings: [.linkedLibrary("sqlite3")]
+    ),
+    .target(
+      name: "FedLoRAFaultSimulation",
+      dependencies: [
+        "CSimulatedFiles", "FedLoRACoordinator", "FedLoRAClient", "FedLoRAFederation", "FedLoRAProtocol",
+        "FedLoRACheckpoint", "FedLoRATestSupport",
+        .product(name: "Logging", package: "swift-log"),
+      ],
+      path: "Tests/FaultSimulation",
+      swiftSettings: strict
+    ),
+    .executableTarget(
+      name: "fault-simulation",
+      dependencies: [
+        "FedLoRAFaultSimulation",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      path: "Tests/FaultSimulator",
+      swiftSettings: strict
+    ),
+    .testTarget(
+      name: "FedLoRAFaultSimulationTests",
+      dependencies: ["FedLoRAFaultSimulation", "FedLoRACheckpoint", "FedLoRACoordinator"],
+      path: "Tests/FaultSimulationTests",
+      swiftSettings: strict
+    ),
     .testTarget(
       name: "FedLoRAConfigurationTests",
       dependencies: [

@@ -61,6 +61,10 @@ public struct RunConfiguration: Codable, Sendable, Equatable {
       clients_per_round: 3
       quorum: 2
       deadline_seconds: 600
+      over_selected: 0
+      upload_grace_seconds: 0
+      max_attempts: 3
+      most_connected: 0
       selection: random
     \(PrivacySection.defaults)
     \(AggregationSection.defaults)

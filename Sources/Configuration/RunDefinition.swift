@@ -80,6 +80,13 @@ public struct RunDefinition: Sendable {
     manifest.cohort.quorum = try RunDefinition.count(cohort.quorum, "cohort.quorum", atLeast: 1)
     manifest.cohort.deadlineSeconds = cohort.deadlineSeconds
     manifest.cohort.selection = cohort.selection
+    manifest.cohort.overSelected = try RunDefinition.count(cohort.overSelected, "cohort.over_selected", atLeast: 0)
+    manifest.cohort.uploadGraceSeconds = cohort.uploadGraceSeconds
+    // Left out where it is the usual number, so that the terms of older runs stay what they are.
+    if cohort.maxAttempts != CohortSection.usualAttempts {
+      manifest.cohort.maxAttempts = try RunDefinition.count(cohort.maxAttempts, "cohort.max_attempts", atLeast: 1)
+    }
+    manifest.cohort.mostConnected = try RunDefinition.count(cohort.mostConnected, "cohort.most_connected", atLeast: 0)
     let privacyTerms = PrivacyTermsBuilder(
       section: privacy,
       rounds: rounds,

@@ -75,6 +75,8 @@ extension TrainingSection {
 }
 
 extension CohortSection {
+  /// Attempts at a round where nothing else is said.
+  static let usualAttempts = 3
   /// A year; a longer deadline is a mistake, and the clock has an end.
   static let longestDeadline = 31_536_000.0
 
@@ -93,6 +95,19 @@ extension CohortSection {
       "is \(quorum), but min_clients is \(minClients); a run must not start with fewer clients than a round needs"
     )
     try ranges.oneOf(["random", "balanced"], selection, "cohort.selection")
+    try ranges.atLeast(0, overSelected, "cohort.over_selected")
+    try ranges.atLeast(1, maxAttempts, "cohort.max_attempts")
+    try ranges.require(
+      mostConnected == 0 || mostConnected >= max(minClients, clientsPerRound + overSelected),
+      "cohort.most_connected",
+      "is \(mostConnected), expected 0 (no bound) or at least min_clients and the clients that a round asks, "
+        + "\(max(minClients, clientsPerRound + overSelected))"
+    )
+    try ranges.require(
+      uploadGraceSeconds >= 0 && uploadGraceSeconds <= CohortSection.longestDeadline,
+      "cohort.upload_grace_seconds",
+      "is \(uploadGraceSeconds), expected 0 up to a year (\(Int(CohortSection.longestDeadline)))"
+    )
     try ranges.positive(deadlineSeconds, "cohort.deadline_seconds")
     try ranges.require(
       deadlineSeconds <= CohortSection.longestDeadline,

@@ -26,7 +26,7 @@ extension RunStore {
     let previous = try state(afterRound: round - 1)
     let sent = previous.filter(strategy.isUploaded)
     let rows = try contributions.map { contribution in
-      let floats = try MappedFloats(opening: files.update(round: round, name: contribution.name), like: sent)
+      let floats = try MappedFloats(opening: files.update(round: round, name: contribution.name), like: sent, on: disk)
       return UpdateRow(name: contribution.name, count: floats.count) { floats.copy($0, to: $1) }
     }
     let outcome = try rule.combine(rows, start: sent)

@@ -20,7 +20,7 @@ import Foundation
       """,
     version: version,
     subcommands: [
-      Simulate.self, Coordinator.self, Client.self, CA.self, Status.self, Log.self, Stop.self, Abort.self, Resume.self,
+      Simulate.self, Coordinator.self, Client.self, CA.self, Status.self, Log.self, Stop.self, Abort.self, Resume.self, Remove.self,
       Privacy.self,
     ]
   )

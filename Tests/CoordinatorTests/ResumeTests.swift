@@ -59,6 +59,7 @@ private struct Driver {
       case .sendRound(let names, let round, _, _): for name in names { tasks[name] = round }
       case .roster(let name, let isReady): try store.setRoster(name: name, isReady: isReady)
       case .retire(let name, let code): try store.retire(name: name, code: code)
+      case .sendAway, .dismiss: break
       case .record(let name, let round, let code, let reason):
         try store.record(name: name, round: round, code: code, reason: reason)
       case .commit(let round, let contributions, let counts):

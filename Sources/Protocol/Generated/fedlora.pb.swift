@@ -457,7 +457,7 @@ public nonisolated struct WireCommit: Sendable {
   public init() {}
 }
 
-/// Coordinator to client: nothing to do now.
+/// Coordinator to client: nothing to do now. With `retry_after_seconds` the client closes, and comes back after that time.
 public nonisolated struct WireWait: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -1010,6 +1010,18 @@ public nonisolated struct WireCohortSpec: Sendable {
 
   /// "random", or "balanced": those who took part in the fewest rounds first, at random among equals.
   public var selection: String = String()
+
+  /// Clients that are asked beyond clients_per_round; the round closes with the first clients_per_round updates.
+  public var overSelected: UInt32 = 0
+
+  /// How much later than its deadline a round may close while updates are arriving.
+  public var uploadGraceSeconds: Double = 0
+
+  /// Failed attempts at one round after which the run fails; 0 means 3.
+  public var maxAttempts: UInt32 = 0
+
+  /// Idle clients beyond so many are told to come back later; 0 lets all stay.
+  public var mostConnected: UInt32 = 0
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -2604,7 +2616,7 @@ nonisolated extension WireTrainingSpec: SwiftProtobuf.Message, SwiftProtobuf._Me
 
 nonisolated extension WireCohortSpec: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".CohortSpec"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}min_clients\0\u{3}clients_per_round\0\u{1}quorum\0\u{3}deadline_seconds\0\u{1}selection\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}min_clients\0\u{3}clients_per_round\0\u{1}quorum\0\u{3}deadline_seconds\0\u{1}selection\0\u{3}over_selected\0\u{3}upload_grace_seconds\0\u{3}max_attempts\0\u{3}most_connected\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2617,6 +2629,10 @@ nonisolated extension WireCohortSpec: SwiftProtobuf.Message, SwiftProtobuf._Mess
       case 3: try { try decoder.decodeSingularUInt32Field(value: &self.quorum) }()
       case 4: try { try decoder.decodeSingularDoubleField(value: &self.deadlineSeconds) }()
       case 5: try { try decoder.decodeSingularStringField(value: &self.selection) }()
+      case 6: try { try decoder.decodeSingularUInt32Field(value: &self.overSelected) }()
+      case 7: try { try decoder.decodeSingularDoubleField(value: &self.uploadGraceSeconds) }()
+      case 8: try { try decoder.decodeSingularUInt32Field(value: &self.maxAttempts) }()
+      case 9: try { try decoder.decodeSingularUInt32Field(value: &self.mostConnected) }()
       default: break
       }
     }
@@ -2638,6 +2654,18 @@ nonisolated extension WireCohortSpec: SwiftProtobuf.Message, SwiftProtobuf._Mess
     if !self.selection.isEmpty {
       try visitor.visitSingularStringField(value: self.selection, fieldNumber: 5)
     }
+    if self.overSelected != 0 {
+      try visitor.visitSingularUInt32Field(value: self.overSelected, fieldNumber: 6)
+    }
+    if self.uploadGraceSeconds.bitPattern != 0 {
+      try visitor.visitSingularDoubleField(value: self.uploadGraceSeconds, fieldNumber: 7)
+    }
+    if self.maxAttempts != 0 {
+      try visitor.visitSingularUInt32Field(value: self.maxAttempts, fieldNumber: 8)
+    }
+    if self.mostConnected != 0 {
+      try visitor.visitSingularUInt32Field(value: self.mostConnected, fieldNumber: 9)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -2647,6 +2675,10 @@ nonisolated extension WireCohortSpec: SwiftProtobuf.Message, SwiftProtobuf._Mess
     if lhs.quorum != rhs.quorum {return false}
     if lhs.deadlineSeconds != rhs.deadlineSeconds {return false}
     if lhs.selection != rhs.selection {return false}
+    if lhs.overSelected != rhs.overSelected {return false}
+    if lhs.uploadGraceSeconds != rhs.uploadGraceSeconds {return false}
+    if lhs.maxAttempts != rhs.maxAttempts {return false}
+    if lhs.mostConnected != rhs.mostConnected {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -2,22 +2,22 @@ import FedLoRACheckpoint
 import FedLoRAFederation
 
 /// How the updates of a round become the next state where clients are not the unit of privacy.
-extension RunDriver {
+extension RunConductor {
   /// Combines the stored updates by the run's rule, and reports what it did and how long it took.
   func aggregated(round: Int, contributions: [Contribution]) throws -> TensorSet {
-    let start = ContinuousClock.now
+    let start = outlet.now
     let state: TensorSet
     var (leftOut, scaledDown): ([String], [String]) = ([], [])
     switch run.aggregation {
     case .mean:
-      state = try store.aggregate(
+      state = try records.aggregate(
         round: round,
         contributions: contributions,
         strategy: run.strategy,
         weighting: run.weighting
       )
     case .robust(let rule):
-      let outcome = try store.aggregateRobustly(
+      let outcome = try records.aggregateRobustly(
         round: round,
         contributions: contributions,
         strategy: run.strategy,
@@ -25,14 +25,14 @@ extension RunDriver {
       )
       (state, leftOut, scaledDown) = (outcome.state, outcome.leftOut, outcome.scaledDown)
     }
-    report(
+    outlet.report(
       .aggregated(
         round: round,
         rule: run.aggregation.name,
         updates: contributions.count,
         leftOut: leftOut,
         scaledDown: scaledDown,
-        seconds: (ContinuousClock.now - start).inSeconds
+        seconds: (outlet.now.sinceOrigin - start.sinceOrigin).inSeconds
       )
     )
     return state
