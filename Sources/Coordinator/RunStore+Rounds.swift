@@ -192,7 +192,7 @@ extension RunStore {
 
   /// What is needed to go on after a restart. Who was at work counts as training; who has a durable update counts as
   /// accepted, whether or not it was told so.
-  /// - Throws: `RunStoreError.damaged` when a file that must be there is missing.
+  /// - Throws: `RunStoreError.damaged` when a file that must be there is missing, or is no safetensors file.
   public func recover() throws -> RecoveredRun {
     let recovered = try database.read { db in
       let last = try Int.fetchOne(db, sql: "SELECT max(number) FROM round WHERE committedAt IS NOT NULL") ?? 0
@@ -285,6 +285,9 @@ extension RunStore {
   private func requireFile(_ url: URL) throws {
     guard disk.exists(url) else {
       throw RunStoreError.damaged(path: directory.path, reason: "\(url.path) is missing")
+    }
+    do { _ = try SafetensorsFile(opening: url, on: disk) } catch let error as SafetensorsError {
+      throw RunStoreError.damaged(path: directory.path, reason: "\(error)")
     }
   }
 }

@@ -65,6 +65,17 @@ public final class RunStore: Sendable {
     } catch {
       throw RunStoreError.cannotOpen(path: directory.path, reason: "\(error)")
     }
+    return try naming(directory) { try create(files, run: run, initialState: initialState, on: disk, clock: clock) }
+  }
+
+  private static func create(
+    _ files: RunFiles,
+    run: Description,
+    initialState: TensorSet,
+    on disk: any FileSystem,
+    clock: @escaping @Sendable () -> Date
+  ) throws -> RunStore {
+    let directory = files.directory
     let lock = try takeLock(files, on: disk)
     let database = try openDatabase(files)
     // A crash while a run was being created leaves a database without a run: that is as good as none.
@@ -91,6 +102,15 @@ public final class RunStore: Sendable {
   ) throws -> RunStore {
     let files = RunFiles(directory: directory)
     guard disk.exists(files.database) else { throw RunStoreError.noRun(path: directory.path) }
+    return try naming(directory) { try open(files, on: disk, clock: clock) }
+  }
+
+  private static func open(
+    _ files: RunFiles,
+    on disk: any FileSystem,
+    clock: @escaping @Sendable () -> Date
+  ) throws -> RunStore {
+    let directory = files.directory
     let lock = try takeLock(files, on: disk)
     let database = try openDatabase(files)
     guard let row = try database.read({ try Row.fetchOne($0, sql: "SELECT runID, seed, manifest FROM run") }) else {
@@ -137,9 +157,7 @@ public final class RunStore: Sendable {
   private static func takeLock(_ files: RunFiles, on disk: any FileSystem) throws -> any FileLock {
     let path = files.directory.path
     let lock: (any FileLock)?
-    do { lock = try disk.lock(files.lock) } catch {
-      throw RunStoreError.cannotOpen(path: path, reason: "\(error)")
-    }
+    lock = try disk.lock(files.lock)
     guard let lock else { throw RunStoreError.inUse(path: path) }
     return lock
   }
@@ -157,8 +175,21 @@ public final class RunStore: Sendable {
       }
       try RunSchema.migrator.migrate(pool)
       return pool
-    } catch let error as DatabaseError {
+    } catch let error as DatabaseError where !isOfTheDisk(error) {
       throw RunStoreError.cannotOpen(path: path, reason: error.message ?? "SQLite error \(error.resultCode.rawValue)")
+    }
+  }
+
+  private static func isOfTheDisk(_ error: DatabaseError) -> Bool {
+    [.SQLITE_FULL, .SQLITE_READONLY, .SQLITE_IOERR, .SQLITE_CANTOPEN].contains(error.resultCode.primaryResultCode)
+  }
+
+  /// Says of which run a disk's fault is.
+  private static func naming<T>(_ directory: URL, _ body: () throws -> T) throws -> T {
+    do { return try body() } catch let error as DatabaseError where isOfTheDisk(error) {
+      throw RunStoreError.unwritable(path: directory.path, reason: error.message ?? "\(error.resultCode)")
+    } catch let error as DurableFileError {
+      throw RunStoreError.unwritable(path: directory.path, reason: error.description)
     }
   }
 }

@@ -42,13 +42,15 @@ final class SimulatedCoordinator {
     )
   }
 
-  /// An event in words that are the same in every process: the order of a dictionary is not, nor is a path in an error.
+  /// An event in words that are the same in every process: the order of a dictionary is not, nor are paths in errors and times.
   private static func text(_ event: CoordinatorEvent) -> String {
     switch event {
     case .roundCommitted(let round, let updates, let counts, _, _, _):
       let counts = counts.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }.joined(separator: ", ")
       return "round \(round) committed with \(updates) updates (\(counts))"
     case .updateAccepted(let round, let name, _): return "update of \(name) in round \(round) accepted"
+    case .aggregated(let round, let rule, let updates, _, _, _):
+      return "round \(round) aggregated by \(rule) from \(updates) updates"
     case .finished(.stopped), .finished(.failed): return "the run ends"
     default: return "\(event)"
     }
