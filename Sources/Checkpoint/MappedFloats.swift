@@ -10,7 +10,9 @@ public final class MappedFloats: Sendable {
   private let dataStart: Int
 
   /// Maps `url` and holds its header against the tensors that it must have.
-  /// - Parameter expected: the names and shapes of all tensors; their values do not matter.
+  /// - Parameters:
+  ///   - expected: the names and shapes of all tensors; their values do not matter.
+  ///   - files: where `url` is.
   /// - Throws: `SafetensorsError` for another file, other tensors, other shapes, another type than F32, and tensors that do not
   ///   follow one another in the order of their names.
   public init(opening url: URL, like expected: TensorSet, on files: any FileSystem = LocalFileSystem()) throws {
@@ -52,7 +54,9 @@ public final class MappedFloats: Sendable {
   /// - Precondition: `range` lies within 0..<count, and `target` has its length.
   public func copy(_ range: Range<Int>, to target: UnsafeMutableBufferPointer<Float>) {
     precondition(range.lowerBound >= 0 && range.upperBound <= count && target.count == range.count, "out of range")
-    guard let source = file.bytes.baseAddress, let start = target.baseAddress, !range.isEmpty else { return }
-    memcpy(start, source + dataStart + 4 * range.lowerBound, 4 * range.count)
+    withExtendedLifetime(file) {
+      guard let source = file.bytes.baseAddress, let start = target.baseAddress, !range.isEmpty else { return }
+      memcpy(start, source + dataStart + 4 * range.lowerBound, 4 * range.count)
+    }
   }
 }

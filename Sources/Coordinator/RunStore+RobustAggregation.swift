@@ -26,8 +26,7 @@ extension RunStore {
     let previous = try state(afterRound: round - 1)
     let sent = previous.filter(strategy.isUploaded)
     let rows = try contributions.map { contribution in
-      let url = try files.update(round: round, name: contribution.name)
-      let floats = try MappedFloats(opening: url, like: sent, on: disk)
+      let floats = try MappedFloats(opening: files.update(round: round, name: contribution.name), like: sent, on: disk)
       return UpdateRow(name: contribution.name, count: floats.count) { floats.copy($0, to: $1) }
     }
     let outcome = try rule.combine(rows, start: sent)

@@ -104,7 +104,13 @@ final class CheckedRecords: RunRecords {
     strategy: Strategy,
     rule: RobustRule
   ) throws -> RunStore.RobustRound {
-    try store.aggregateRobustly(round: round, contributions: contributions, strategy: strategy, rule: rule)
+    try catchUp()
+    return try store.aggregateRobustly(
+      round: round,
+      contributions: faulty(contributions),
+      strategy: strategy,
+      rule: rule
+    )
   }
 
   private func faulty(_ contributions: [Contribution]) -> [Contribution] {

@@ -5,7 +5,7 @@ import FedLoRAFederation
 extension RunConductor {
   /// Combines the stored updates by the run's rule, and reports what it did and how long it took.
   func aggregated(round: Int, contributions: [Contribution]) throws -> TensorSet {
-    let start = ContinuousClock.now
+    let start = outlet.now
     let state: TensorSet
     var (leftOut, scaledDown): ([String], [String]) = ([], [])
     switch run.aggregation {
@@ -32,7 +32,7 @@ extension RunConductor {
         updates: contributions.count,
         leftOut: leftOut,
         scaledDown: scaledDown,
-        seconds: (ContinuousClock.now - start).inSeconds
+        seconds: (outlet.now.sinceOrigin - start.sinceOrigin).inSeconds
       )
     )
     return state

@@ -14,7 +14,7 @@ package struct ServedRun: Sendable {
   package let strategy: Strategy
   package let weighting: Weighting
   /// How updates become one.
-  let aggregation: Aggregation
+  package let aggregation: Aggregation
   let privacy: ServedPrivacy
   /// The terms where clients are the unit of privacy.
   let clientPrivacy: ClientLevelPrivacy?
