@@ -36,6 +36,8 @@ struct SimulatedFederation: Sendable {
       identity: try authority.issueCoordinator(),
       host: "127.0.0.1",
       port: 0,
+      // All clients live in this process.
+      configuration: .crowd,
       logger: logger
     ) { report(.coordinator(strategy: name, $0)) }
     let (result, outcomes) = try await play(server, authority, definition.manifest)

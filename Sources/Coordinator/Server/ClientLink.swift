@@ -18,7 +18,7 @@ final class ClientLink: Sendable {
   let connection: PeerConnection
   let outgoing: AsyncStream<Outgoing>
   private let continuation: AsyncStream<Outgoing>.Continuation
-  private let refusal = Mutex<String?>(nil)
+  private let readiness = Mutex(false)
 
   /// A client that lets so many messages pile up does not read any more.
   static let longestQueue = 64
@@ -27,6 +27,12 @@ final class ClientLink: Sendable {
     self.name = name
     self.connection = connection
     (outgoing, continuation) = AsyncStream.makeStream(bufferingPolicy: .bufferingOldest(ClientLink.longestQueue))
+  }
+
+  /// Whether the client has accepted the run's terms on this connection.
+  var isReady: Bool {
+    get { readiness.withLock { $0 } }
+    set { readiness.withLock { $0 = newValue } }
   }
 
   func send(_ message: Outgoing) {
