@@ -1,6 +1,7 @@
 import FedLoRACheckpoint
 import FedLoRAClient
 import FedLoRACoordinator
+import FedLoRAFederation
 import FedLoRAProtocol
 import FedLoRATestSupport
 import Foundation

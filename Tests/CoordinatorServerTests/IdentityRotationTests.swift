@@ -31,7 +31,9 @@ struct IdentityRotationTests {
   }
 
   private func reload() async throws -> OperatorReply {
-    let reply = try await withDeadline { [folder] in try await OperatorSocket.ask(OperatorRequest(.reload), folder: folder) }
+    let reply = try await withDeadline { [folder] in
+      try await OperatorSocket.ask(OperatorRequest(.reload), folder: folder)
+    }
     return try #require(reply)
   }
 

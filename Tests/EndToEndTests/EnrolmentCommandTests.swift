@@ -29,7 +29,10 @@ struct EnrolmentCommandTests {
     let keys = ["clients.count=1", "training.local_steps=2", "training.batch_size=8", "adapter.rank=4"]
     let (scenario, _) = try ScenarioConfiguration.load(
       nil,
-      assignments: keys + ["cohort.min_clients=1", "cohort.clients_per_round=1", "cohort.quorum=1", "strategies=[fedsa-lora]", "overrides={}"]
+      assignments: keys + [
+        "cohort.min_clients=1", "cohort.clients_per_round=1", "cohort.quorum=1", "strategies=[fedsa-lora]",
+        "overrides={}",
+      ]
     )
     let data = try SimulationData.load(scenario)
     try Data(contentsOf: EmbeddedAssets.train).write(to: scratch.appending("mine.tsv"))
@@ -123,9 +126,11 @@ struct EnrolmentCommandTests {
     for (arguments, status) in [
       (["enroll", "--token", String(token.dropLast(3))], 65), (["enroll", "--token", "fl1.nonsense"], 65),
       (["enroll"], 64), (["enroll", "--renew"], 64), (["enroll", "--renew", "--output", "nowhere"], 65),
-      (["ca", "token", "a", "--valid", "soon"], 64), (["ca", "token", "../a"], 65), (["ca", "token", "a", "--ca", "no"], 65),
+      (["ca", "token", "a", "--valid", "soon"], 64), (["ca", "token", "../a"], 65),
+      (["ca", "token", "a", "--ca", "no"], 65),
       (["ca", "revoke"], 64), (["ca", "revoke", "nobody"], 65), (["ca", "revoke", "--serial", "xyz"], 65),
-      (["ca", "renew-coordinator", "--days", "-1"], 64), (["ca", "list", "--ca", "no"], 65), (["reload", "nowhere"], 65),
+      (["ca", "renew-coordinator", "--days", "-1"], 64), (["ca", "list", "--ca", "no"], 65),
+      (["reload", "nowhere"], 65),
     ] as [([String], Int32)] {
       let result = try await Program.run(arguments, in: scratch.url)
       #expect(result.status == status, "\(arguments): \(result.status) \(result.errors)")

@@ -2,6 +2,7 @@ import FedLoRAProtocol
 import Foundation
 import NIOCore
 import NIOSSL
+import SwiftProtobuf
 import Testing
 
 @Suite("Limits before Hello", .timeLimit(.minutes(1)))
@@ -26,7 +27,7 @@ struct LimitTests {
       configuration: configuration,
       admits: false,
       handler: { connection in
-        while case .some? = try? await connection.receive() {}
+        _ = try? await connection.receive()
       },
       { server, refusals in
         _ = refusals

@@ -147,7 +147,7 @@ struct OpenSSLPeerTests {
     }
     try await project.serve(handler: handler) { server, _ in
       let tool = try client(port: server.port, identity: folder, authority: folder)
-      try tool.write(Data(buffer: try Frame.encode(hello("alice"))))
+      try tool.write(Data(try Frame.encode(hello("alice")).readableBytesView))
       #expect(await names.first() == "participant 'alice' says alice")
       #expect(await tool.waitFor(Data("welcome, alice".utf8)), "\(tool.output)")
       try tool.closeInput()
@@ -165,7 +165,9 @@ struct OpenSSLPeerTests {
   }
 
   /// Our client's error when openssl serves `identity`.
-  private func dial(_ project: Project, served identity: TLSIdentity, extra: [String] = []) async throws -> TransportError? {
+  private func dial(_ project: Project, served identity: TLSIdentity, extra: [String] = []) async throws
+    -> TransportError?
+  {
     defer { try? FileManager.default.removeItem(at: scratch) }
     let folder = try save(identity, "server")
     let tool = try OpenSSLTool.Running(

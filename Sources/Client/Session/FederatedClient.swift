@@ -139,7 +139,7 @@ public struct FederatedClient: Sendable {
   private static func isWorthAnotherTry(_ error: TransportError) -> Bool {
     switch error {
     case .untrustedPeer, .refusedByPeer, .misuse: false
-    case .peerReported(let code, _): 
+    case .peerReported(let code, _):
       !["name-mismatch", "wrong-version", "wrong-role", .revoked, .expired].contains(code)
     case .cannotConnect, .cannotBind, .violation, .unresponsive, .connectionLost, .closed: true
     }

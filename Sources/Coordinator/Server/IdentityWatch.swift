@@ -99,7 +99,8 @@ final class IdentityWatch: Sendable {
     let after = status
     guard after != before else { return ("nothing has changed", true) }
     let list = after.listNumber.map { "revocation list \($0) takes back \(after.revoked) certificates" }
-    let text = "certificate \(after.serial) is in use; \(after.expiry.sentence()); \(list ?? "no revocation list is known")"
+    let text =
+      "certificate \(after.serial) is in use; \(after.expiry.sentence()); \(list ?? "no revocation list is known")"
     report(.notice(code: "identity-reloaded", text: text))
     state.withLock { $0.reminder = ExpiryReminder() }
     return (text, true)
@@ -110,13 +111,17 @@ final class IdentityWatch: Sendable {
     guard state.withLock({ $0.reminder.isDue(at: date) }) else { return }
     let text = identity.expiry.sentence(at: date)
     if identity.revocations?.contains(identity.serial) == true {
-      let text = "the coordinator's own certificate \(identity.serial) is revoked; 'fedlora ca renew-coordinator' makes a new one"
+      let text =
+        "the coordinator's own certificate \(identity.serial) is revoked; 'fedlora ca renew-coordinator' makes a new one"
       logger.error("own certificate revoked", metadata: ["serial": .string("\(identity.serial)")])
       report(.notice(code: "certificate-revoked", text: text))
     } else if identity.expiry.isNear(at: date) {
       logger.warning("certificate ends soon", metadata: ["reason": .string(text)])
       report(
-        .notice(code: "certificate-ends", text: "\(text); 'fedlora ca renew-coordinator' makes a new one, without a restart")
+        .notice(
+          code: "certificate-ends",
+          text: "\(text); 'fedlora ca renew-coordinator' makes a new one, without a restart"
+        )
       )
     } else {
       logger.info("certificate", metadata: ["reason": .string(text)])

@@ -29,7 +29,9 @@ final class EnrolmentDesk: Sendable {
 
   /// Answers one message; reads and writes files, so not on a thread that others wait for.
   /// - Throws: `EnrolmentRefusal`.
-  func answer(_ envelope: WireEnvelope, of caller: Caller, at date: Date) throws(EnrolmentRefusal) -> WireEnrolmentAnswer {
+  func answer(_ envelope: WireEnvelope, of caller: Caller, at date: Date) throws(EnrolmentRefusal)
+    -> WireEnrolmentAnswer
+  {
     guard limiter.withLock({ $0.admit(caller.network, at: .now()) }) else {
       throw EnrolmentRefusal(code: .tryLater, text: "too many requests came from your network, or from all; try later")
     }
@@ -59,11 +61,14 @@ final class EnrolmentDesk: Sendable {
       var answer = WireEnrolmentAnswer()
       answer.certificate = Data(try certificate.der)
       answer.authority = Data(try folder.authority.certificate.der)
-      if let list = try? folder.revocations(), list.der.count <= Self.longestList { answer.revocations = Data(list.der) }
+      if let list = try? folder.revocations(), list.der.count <= Self.longestList {
+        answer.revocations = Data(list.der)
+      }
       logger.notice(
         "certificate given",
         metadata: [
-          "subject": .string("\(certificate.subject)"), "serial": .string("\(CertificateSerial(certificate.serialNumber))"),
+          "subject": .string("\(certificate.subject)"),
+          "serial": .string("\(CertificateSerial(certificate.serialNumber))"),
           "until": .string(certificate.notValidAfter.formatted(.iso8601)), "peer": .string(caller.address),
         ]
       )

@@ -61,9 +61,11 @@ public struct EnrolmentToken: Sendable, Equatable {
       throw .invalidToken("it is not in base64url")
     }
     let bytes = Array(data)
-    guard bytes.suffix(Self.checkLength).elementsEqual(
-      Digest.sha256Bytes(bytes.dropLast(Self.checkLength)).prefix(Self.checkLength)
-    ) else { throw .invalidToken("a letter is missing or wrong; copy all of it") }
+    guard
+      bytes.suffix(Self.checkLength).elementsEqual(
+        Digest.sha256Bytes(bytes.dropLast(Self.checkLength)).prefix(Self.checkLength)
+      )
+    else { throw .invalidToken("a letter is missing or wrong; copy all of it") }
     var rest = bytes.dropLast(Self.checkLength)
     func take(_ count: Int) throws(IdentityError) -> [UInt8] {
       guard rest.count >= count else { throw .invalidToken("it is too short") }

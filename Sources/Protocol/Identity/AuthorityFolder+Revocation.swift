@@ -23,7 +23,8 @@ extension AuthorityFolder {
   /// nothing.
   /// - Parameter reason: for people; kept in the register.
   /// - Throws: `IdentityError.nothingToRevoke` where there is neither a certificate nor a token.
-  public func revoke(_ target: RevocationTarget, reason: String = "", at date: Date = Date()) throws -> RevocationResult {
+  public func revoke(_ target: RevocationTarget, reason: String = "", at date: Date = Date()) throws -> RevocationResult
+  {
     try change { register in
       let date = Date(timeIntervalSince1970: date.timeIntervalSince1970.rounded(.down))
       var known = false

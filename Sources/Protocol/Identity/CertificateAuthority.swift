@@ -91,9 +91,9 @@ public struct CertificateAuthority: Sendable {
 
   /// A certificate for a key that somebody else may hold.
   /// - Throws: `IdentityError`.
-  func certify(_ publicKey: Certificate.PublicKey, as owner: PeerIdentity, validity: CertificateValidity) throws(
-    IdentityError
-  ) -> Certificate {
+  func certify(_ publicKey: Certificate.PublicKey, as owner: PeerIdentity, validity: CertificateValidity)
+    throws(IdentityError) -> Certificate
+  {
     guard IdentityKeyKind(publicKey) != nil else {
       throw .certificate(reason: "the key is neither P-256 nor Ed25519")
     }

@@ -116,7 +116,9 @@ final class SessionHandler: ChannelDuplexHandler {
       let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
       let timeout = configuration.helloTimeout
       helloTask = context.eventLoop.scheduleTask(in: TimeAmount(timeout)) {
-        bound.value.refuse(.violation(code: .helloTimeout, text: "no Hello that could be accepted came within \(timeout)"))
+        bound.value.refuse(
+          .violation(code: .helloTimeout, text: "no Hello that could be accepted came within \(timeout)")
+        )
       }
     }
     send(WireEnvelope(.ping(.with { $0.nonce = nonce })), context: context)

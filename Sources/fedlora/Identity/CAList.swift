@@ -1,5 +1,6 @@
 import ArgumentParser
 import FedLoRAProtocol
+import FedLoRASimulation
 import Foundation
 
 /// `fedlora ca list`.

@@ -59,7 +59,9 @@ struct Enroll: AsyncParsableCommand {
       let parsed = try EnrolmentToken(word)
       folder = URL(fileURLWithPath: output ?? parsed.name.rawValue)
       guard let address = address(EnrolmentAddress(parsed.address)) else {
-        throw ValidationError("the token does not say where it can be used; give --host, and --port where it is not 7444")
+        throw ValidationError(
+          "the token does not say where it can be used; give --host, and --port where it is not 7444"
+        )
       }
       identity = try await Enrolment.enrol(parsed, at: address, to: folder, key: key ?? .p256)
     } else {
