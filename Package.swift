@@ -317,6 +317,7 @@ let package = Package(
       dependencies: [
         "FedLoRACoordinator", "FedLoRAClient", "FedLoRAFederation", "FedLoRAProtocol", "FedLoRACheckpoint",
         "FedLoRATestSupport",
+        .product(name: "NIOCore", package: "swift-nio"),
       ],
       path: "Tests/CoordinatorServerTests",
       swiftSettings: strict

@@ -79,6 +79,7 @@ final class ResultsFolder: Sendable {
     case .clientLost(let name, let reason): return ["event": "client-lost", "client": name, "reason": reason]
     case .refused(let address, let code, let reason):
       return ["event": "refused", "address": address, "code": code, "reason": reason]
+    case .notice(let code, let text): return ["event": "notice", "code": code, "reason": text]
     case .roundOpened(let round, let attempt, let cohort):
       return ["event": "round-opened", "round": round, "attempt": attempt, "cohort": cohort]
     case .updateAccepted(let round, let name, let metrics):

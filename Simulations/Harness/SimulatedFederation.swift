@@ -38,6 +38,8 @@ struct SimulatedFederation: Sendable {
       identity: try authority.issueCoordinator(),
       host: "127.0.0.1",
       port: 0,
+      // All clients live in this process.
+      configuration: .crowd,
       logger: logger
     ) { event in
       if case .aggregated(_, _, _, _, _, let duration) = event { seconds.withLock { $0.append(duration) } }

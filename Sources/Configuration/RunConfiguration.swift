@@ -12,6 +12,10 @@ public struct RunConfiguration: Codable, Sendable, Equatable {
   public var rounds: Int
   /// Where the coordinator listens.
   public var listen: ListenSection
+  /// What strangers and participants may cost the coordinator.
+  public var limits: LimitsSection
+  /// Whether it also gives certificates to new participants.
+  public var enrolment: EnrolmentSection
   /// Folder of the coordinator's certificate, as `fedlora ca init` makes it.
   public var identity: String
   /// Folder of the run's durable state.
@@ -49,6 +53,8 @@ public struct RunConfiguration: Codable, Sendable, Equatable {
     listen:
       host: 127.0.0.1
       port: 7443
+    \(LimitsSection.defaults)
+    \(EnrolmentSection.defaults)
     identity: ca/coordinator
     directory: run
     labels: []

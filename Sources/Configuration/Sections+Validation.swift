@@ -127,6 +127,8 @@ extension RunConfiguration {
       "listen.port",
       "is \(listen.port), expected 0 to 65535; 0 takes a free port"
     )
+    try limits.validate(ranges)
+    try enrolment.validate(ranges, listen: listen.port)
     try RunConfiguration.validate(labels: labels, ranges)
     try model.validate(ranges)
     try strategy.validate(ranges)

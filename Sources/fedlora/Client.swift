@@ -22,7 +22,7 @@ struct Client: AsyncParsableCommand {
 
   @Option(help: "The coordinator's address, HOST:PORT.")
   var server: String
-  @Option(help: "Folder with this client's key and certificates, as 'fedlora ca issue' makes it.")
+  @Option(help: "Folder with this client's key and certificates, as 'fedlora enroll' makes it.")
   var identity: String
   @Option(help: "Base model: the Hugging Face folder that the run names by its fingerprint.")
   var model: String
@@ -94,16 +94,21 @@ struct Client: AsyncParsableCommand {
         ledgerFolder: ledgers.map { URL(fileURLWithPath: $0) } ?? stateFolder.appendingPathComponent("ledgers")
       )
     )
+    let identityFolder = URL(fileURLWithPath: identity)
+    let keeper = IdentityKeeper(folder: identityFolder) { Output.note($0) }
     let client = FederatedClient(
       identity: tls,
       host: host,
       port: port,
       stateDirectory: stateFolder,
       trainer: trainer,
+      reload: { try TLSIdentity.load(from: identityFolder) },
       logger: .command("fedlora.client", verbose: verbose)
     ) { Client.show($0) }
     let outcome = try await Interrupt.cancelling(notice: "stopping; run the same command again to rejoin") {
-      try await client.run()
+      let keeping = Task { await keeper.run() }
+      defer { keeping.cancel() }
+      return try await client.run()
     }
     let classes = try await local.records().labels
     let held = try test.map {

@@ -17,7 +17,7 @@ struct Coordinator: AsyncParsableCommand {
       (fedlora coordinator --print-config shows them all). Clients join with fedlora client.
 
         fedlora ca init my-ca
-        fedlora coordinator run.yaml --set listen.host=0.0.0.0
+        fedlora coordinator run.yaml --set listen.host=0.0.0.0 --set enrolment.ca=my-ca
       """
   )
 
@@ -46,6 +46,7 @@ struct Coordinator: AsyncParsableCommand {
     let base = try FrozenModel(folder: URL(fileURLWithPath: configuration.model.path))
     let definition = try RunDefinition(configuration, base: base)
     let identity = try TLSIdentity.load(from: URL(fileURLWithPath: configuration.identity))
+    OpenFiles.allowAsManyAsPossible()
     let progress = Progress()
     progress.begin(configuration.name, rounds: configuration.rounds)
     let server = try await CoordinatorServer.start(
@@ -53,18 +54,40 @@ struct Coordinator: AsyncParsableCommand {
       initialState: definition.initialState,
       directory: URL(fileURLWithPath: configuration.directory),
       identity: identity,
+      identityFolder: URL(fileURLWithPath: configuration.identity),
       host: configuration.listen.host,
       port: configuration.listen.port,
+      configuration: configuration.limits.transport,
       logger: .command("fedlora.coordinator", verbose: verbose)
     ) { progress.show($0) }
     progress.line(
       "serving run '\(configuration.name)' on \(configuration.listen.host):\(server.port); waiting for "
         + "\(configuration.cohort.minClients) clients"
     )
+    let enrolment = try await enrolment(configuration, progress)
     let result = try await Interrupt.cancelling(
       notice: "stopping; run the same command again to resume from \(configuration.directory)"
-    ) { try await server.run() }
+    ) {
+      // Whoever comes to be enrolled can join the run while it is served.
+      async let _: Void? = enrolment?.run()
+      defer { enrolment?.shutdown() }
+      return try await server.run()
+    }
     try finish(result, configuration, definition, base)
+  }
+
+  /// Listens for participants without a certificate, where the run file says so.
+  private func enrolment(_ configuration: RunConfiguration, _ progress: Progress) async throws -> EnrolmentServer? {
+    guard !configuration.enrolment.ca.isEmpty else { return nil }
+    let host = configuration.listen.host
+    let server = try await EnrolmentServer.bind(
+      AuthorityFolder.open(URL(fileURLWithPath: configuration.enrolment.ca)),
+      host: host,
+      port: configuration.enrolment.port,
+      logger: .command("fedlora.enrolment", verbose: verbose, level: .notice)
+    )
+    progress.line("serving enrolment for \(configuration.enrolment.ca) on \(host):\(server.port)")
+    return server
   }
 
   private func finish(
@@ -109,5 +132,15 @@ struct Coordinator: AsyncParsableCommand {
       "run '\(summary.run)' completed after \(summary.rounds) rounds; sent \(summary.bytes_sent) and received "
         + "\(summary.bytes_received) bytes; shared adapter (PEFT): \(summary.adapter)"
     )
+  }
+}
+
+/// Every connection takes a file descriptor, and the usual limit of 1024 is a quarter of `limits.connections`.
+enum OpenFiles {
+  static func allowAsManyAsPossible() {
+    var limit = rlimit()
+    guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
+    limit.rlim_cur = limit.rlim_max
+    setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
   }
 }

@@ -11,9 +11,10 @@ import Foundation
     discussion: """
       Try it:   fedlora simulate
       For real: fedlora ca init my-ca            certificates for a coordinator and its clients
-                fedlora ca issue clinic-a --ca my-ca
-                fedlora coordinator run.yaml     serves a run
-                fedlora client --server HOST:PORT --identity my-ca/participants/clinic-a --model DIR --data mine.jsonl
+                fedlora coordinator run.yaml     serves a run, and enrolment where the run file says so
+                fedlora ca token clinic-a --ca my-ca --server HOST:7444
+                fedlora enroll --token fl1.…     at the clinic: makes its key and gets its certificate
+                fedlora client --server HOST:PORT --identity clinic-a --model DIR --data mine.jsonl
 
       Standard output is data, standard error is progress. Exit codes: 0 done, 1 failed, 64 wrong usage, 65 bad data or
       configuration, 69 the other side could not be reached or refused, 74 a disk is full or cannot be read or written, 75 the run
@@ -21,9 +22,8 @@ import Foundation
       """,
     version: version,
     subcommands: [
-      Simulate.self, Coordinator.self, Client.self, CA.self, Status.self, Log.self, Stop.self, Abort.self, Resume.self,
-      Remove.self,
-      Privacy.self,
+      Simulate.self, Coordinator.self, Client.self, CA.self, Enroll.self, Status.self, Log.self, Stop.self, Abort.self,
+      Resume.self, Remove.self, Reload.self, Privacy.self,
     ]
   )
 

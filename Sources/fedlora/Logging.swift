@@ -22,7 +22,8 @@ struct StandardErrorLogHandler: LogHandler {
 
 extension Logger {
   /// The command line's logger.
-  static func command(_ label: String, verbose: Bool) -> Logger {
-    Logger(label: label) { StandardErrorLogHandler(label: $0, logLevel: verbose ? .debug : .warning) }
+  /// - Parameter level: what is shown where not everything is.
+  static func command(_ label: String, verbose: Bool, level: Level = .warning) -> Logger {
+    Logger(label: label) { StandardErrorLogHandler(label: $0, logLevel: verbose ? .debug : level) }
   }
 }

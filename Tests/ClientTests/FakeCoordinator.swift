@@ -52,6 +52,7 @@ struct FakeSession: Sendable {
     self.connection = connection
     self.run = run
     guard case .hello? = try await connection.receive()?.envelope.message else { throw RawParticipant.Unexpected() }
+    connection.admit()
     var welcome = WireWelcome()
     welcome.manifest = try run.manifest.serializedData()
     welcome.manifestSha256 = Data(SHA256.hash(data: welcome.manifest))

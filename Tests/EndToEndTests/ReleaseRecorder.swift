@@ -61,6 +61,7 @@ final class ReleaseRecorder: Sendable {
 
   private func session(_ connection: PeerConnection) async throws {
     guard case .hello? = try await connection.receive()?.envelope.message else { return }
+    connection.admit()
     var welcome = WireWelcome()
     welcome.manifest = try manifest.serializedData()
     welcome.manifestSha256 = Data(SHA256.hash(data: welcome.manifest))

@@ -23,9 +23,11 @@ struct Project {
   }
 
   /// A server on loopback while `body` runs. `body` gets it and the refusals as they come.
+  /// - Parameter admits: whether connections are let in as if they had said Hello.
   func serve(
     as identity: TLSIdentity? = nil,
     configuration: TransportConfiguration = TransportConfiguration(),
+    admits: Bool = true,
     handler: @escaping @Sendable (PeerConnection) async -> Void,
     _ body: (PeerServer, AsyncStream<RefusedPeer>) async throws -> Void
   ) async throws {
@@ -38,7 +40,10 @@ struct Project {
       logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
       onRefusal: { continuation.yield($0) }
     )
-    async let running: Void = server.run(handler)
+    async let running: Void = server.run { connection in
+      if admits { connection.admit() }
+      await handler(connection)
+    }
     do {
       try await body(server, refusals)
       server.shutdown()

@@ -21,18 +21,21 @@ package struct Project: Sendable {
   }
 
   /// Opens `run` in the project's folder and serves it.
+  /// - Parameter identityFolder: of another authority's coordinator, on disk; without it one of the project's in memory.
   package func serve(
     _ run: ToyRun,
     directory: String = "coordinator",
     port: Int = 0,
-    configuration: TransportConfiguration = TransportConfiguration()
+    configuration: TransportConfiguration = TransportConfiguration(),
+    identityFolder: URL? = nil
   ) async throws -> RunningCoordinator {
     try await serve(
       run.manifest,
       run.initialState,
       directory: directory,
       port: port,
-      configuration: configuration
+      configuration: configuration,
+      identityFolder: identityFolder
     )
   }
 
@@ -42,14 +45,16 @@ package struct Project: Sendable {
     _ initialState: TensorSet,
     directory: String = "coordinator",
     port: Int = 0,
-    configuration: TransportConfiguration = TransportConfiguration()
+    configuration: TransportConfiguration = TransportConfiguration(),
+    identityFolder: URL? = nil
   ) async throws -> RunningCoordinator {
     let log = EventLog<CoordinatorEvent>()
     let server = try await CoordinatorServer.start(
       manifest: manifest,
       initialState: initialState,
       directory: folder.appending(directory),
-      identity: try authority.issueCoordinator(),
+      identity: try identityFolder.map { try TLSIdentity.load(from: $0) } ?? authority.issueCoordinator(),
+      identityFolder: identityFolder,
       host: "127.0.0.1",
       port: port,
       configuration: configuration,

@@ -23,11 +23,14 @@ public struct FederatedClient: Sendable {
   /// How it waits between attempts.
   public let backoff: Backoff
   private let configuration: TransportConfiguration
+  private let reload: (@Sendable () throws -> TLSIdentity)?
   private let logger: Logger
   private let onEvent: @Sendable (ClientEvent) -> Void
 
   /// Takes everything that a client is made of; nothing happens before `run`.
-  /// - Parameter onEvent: called from the client's task.
+  /// - Parameters:
+  ///   - reload: reads the identity again before each dial, so that a renewed one is used without a restart.
+  ///   - onEvent: called from the client's task.
   public init(
     identity: TLSIdentity,
     host: String,
@@ -36,6 +39,7 @@ public struct FederatedClient: Sendable {
     trainer: any LocalTrainer,
     backoff: Backoff = Backoff(),
     configuration: TransportConfiguration = TransportConfiguration(),
+    reload: (@Sendable () throws -> TLSIdentity)? = nil,
     logger: Logger = Logger(label: "fedlora.client"),
     onEvent: @escaping @Sendable (ClientEvent) -> Void = { _ in }
   ) {
@@ -46,6 +50,7 @@ public struct FederatedClient: Sendable {
     self.trainer = trainer
     self.backoff = backoff
     self.configuration = configuration
+    self.reload = reload
     self.logger = logger
     self.onEvent = onEvent
   }
@@ -53,7 +58,8 @@ public struct FederatedClient: Sendable {
   /// Takes part until the run is over. Cancelling the task ends it cleanly; a later `run` goes on where it stopped.
   /// - Throws: `TransportError` where a certificate is refused on either side, `ClientError`, and what the trainer throws.
   public func run() async throws -> ClientOutcome {
-    let dialer = try PeerClient(identity: identity, configuration: configuration)
+    var identity = identity
+    var dialer = try PeerClient(identity: identity, configuration: configuration)
     let folder = stateDirectory.appendingPathComponent("client-\(identity.participant?.rawValue ?? "")")
     let lock = try ClientStateFolder.lock(folder)
     defer { lock.release() }
@@ -61,6 +67,10 @@ public struct FederatedClient: Sendable {
     var traffic = Traffic()
     while true {
       let reason: String
+      if let newer = renewed(identity) {
+        identity = newer
+        dialer = try PeerClient(identity: identity, configuration: configuration)
+      }
       do {
         let session = ClientSession(
           name: identity.participant?.rawValue ?? "",
@@ -101,7 +111,7 @@ public struct FederatedClient: Sendable {
           // Two processes with one certificate would take the run from each other for ever.
           throw ClientError.replaced(name: identity.participant?.rawValue ?? "")
         }
-        guard FederatedClient.isWorthAnotherTry(error) else { throw error }
+        guard FederatedClient.isWorthAnotherTry(error) || renewed(identity) != nil else { throw error }
         reason = error.description
       }
       try Task.checkCancellation()
@@ -114,6 +124,12 @@ public struct FederatedClient: Sendable {
       onEvent(.disconnected(reason: reason, retryIn: delay))
       try await Task.sleep(for: delay)
     }
+  }
+
+  /// The identity that lies there now, where it is another than `present`. One that cannot be read is no reason to stop.
+  private func renewed(_ present: TLSIdentity) -> TLSIdentity? {
+    guard let reload, let identity = try? reload(), identity.participant == present.participant else { return nil }
+    return identity.serial == present.serial ? nil : identity
   }
 
   /// Runs `body` and closes the connection whatever happens.
@@ -131,7 +147,8 @@ public struct FederatedClient: Sendable {
   private static func isWorthAnotherTry(_ error: TransportError) -> Bool {
     switch error {
     case .untrustedPeer, .refusedByPeer, .misuse: false
-    case .peerReported(let code, _): !["name-mismatch", "wrong-version", "wrong-role"].contains(code)
+    case .peerReported(let code, _):
+      !["name-mismatch", "wrong-version", "wrong-role", .revoked, .expired].contains(code)
     case .cannotConnect, .cannotBind, .violation, .unresponsive, .connectionLost, .closed: true
     }
   }

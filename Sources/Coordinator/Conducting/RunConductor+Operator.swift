@@ -8,7 +8,8 @@ extension RunConductor {
     let why = request.reason.isEmpty ? "by the operator" : "by the operator: \(request.reason)"
     if outcome != nil { return OperatorReply(message: "the run is over", isAccepted: false, status: status) }
     switch request.verb {
-    case .status: return OperatorReply(message: "", status: status)
+    // What there is to reload is the server's, not the run's.
+    case .status, .reload: return OperatorReply(message: "", status: status)
     case .stop:
       apply(.stopAfterRound(reason: "stopped \(why)"))
       return OperatorReply(

@@ -8,8 +8,8 @@ public struct RunLogEntry: Codable, Sendable, Equatable {
   public var at: String
   /// The run.
   public var run: String
-  /// What happened: `coordinator-started`, `client-ready`, `client-lost`, `refused`, `round-opened`, `update-accepted`,
-  /// `update-refused`, `aggregated`, `round-committed` or `finished`.
+  /// What happened: `coordinator-started`, `client-ready`, `client-lost`, `refused`, `notice`, `round-opened`,
+  /// `update-accepted`, `update-refused`, `aggregated`, `round-committed` or `finished`.
   public var event: String
   /// The round it concerns.
   public var round: Int?
@@ -79,6 +79,10 @@ public struct RunLogEntry: Codable, Sendable, Equatable {
       client = address
       self.code = code
       self.reason = reason
+    case .notice(let code, let text):
+      event = "notice"
+      self.code = code
+      reason = text
     case .roundOpened(let round, let attempt, let cohort):
       event = "round-opened"
       self.round = round

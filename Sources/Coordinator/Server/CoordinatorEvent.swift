@@ -8,8 +8,12 @@ public enum CoordinatorEvent: Sendable {
   case clientReady(name: String, ready: Int)
   /// A client's session ended.
   case clientLost(name: String, reason: String)
-  /// A connection or a Hello was refused.
+  /// A connection or a Hello was refused. Where many are refused for one reason, some are counted only; the next reason
+  /// says how many.
   case refused(address: String, code: String, reason: String)
+  /// Something about the coordinator itself: `identity-reloaded`, `identity-refused`, `certificate-ends` or
+  /// `certificate-revoked`.
+  case notice(code: String, text: String)
   /// A round was given to these clients.
   case roundOpened(round: Int, attempt: Int, cohort: [String])
   /// An update is durable and counts.

@@ -14,8 +14,12 @@ public final class CoordinatorServer: Sendable {
   /// Nil where the folder's file system has no sockets; the run is served all the same.
   private let operatorServer: OperatorServer?
   private let driver: RunDriver
-  private let logger: Logger
-  private let report: @Sendable (CoordinatorEvent) -> Void
+  private let watch: IdentityWatch
+
+  /// How the coordinator's own certificate stands.
+  public var identityStatus: IdentityStatus { watch.status }
+  /// How many connections were refused so far, by reason; more than were reported one by one.
+  public var refusals: [FedLoRAProtocol.ReasonCode: Int] { server.refusals }
 
   /// How long the end of a run waits for clients that are away, so that they learn of it.
   static let farewell = Duration.seconds(10)
@@ -27,15 +31,13 @@ public final class CoordinatorServer: Sendable {
     log: RunLog,
     operatorServer: OperatorServer?,
     driver: RunDriver,
-    logger: Logger,
-    report: @escaping @Sendable (CoordinatorEvent) -> Void
+    watch: IdentityWatch
   ) {
     self.server = server
     self.log = log
     self.operatorServer = operatorServer
     self.driver = driver
-    self.logger = logger
-    self.report = report
+    self.watch = watch
   }
 
   /// Opens the run in `directory`, or goes on with it where it was begun, and listens.
@@ -43,6 +45,7 @@ public final class CoordinatorServer: Sendable {
   ///   - manifest: the run's terms; must be the same after a restart.
   ///   - initialState: the tensors that round 1 starts from.
   ///   - directory: the run's durable state; made where it is not there.
+  ///   - identityFolder: where `identity` was read; new files there are taken into use while the run is served.
   ///   - port: 0 takes a free one.
   ///   - onEvent: called in order, from the run's own queue and from event loops; must not block.
   /// - Throws: `CoordinatorError`, `RunStoreError`, `RoundPolicyError`, `TransportError`, `IdentityError`.
@@ -51,6 +54,7 @@ public final class CoordinatorServer: Sendable {
     initialState: TensorSet,
     directory: URL,
     identity: TLSIdentity,
+    identityFolder: URL? = nil,
     host: String,
     port: Int,
     configuration: TransportConfiguration = TransportConfiguration(),
@@ -84,8 +88,7 @@ public final class CoordinatorServer: Sendable {
       log: log,
       operatorServer: operatorServer,
       driver: driver,
-      logger: logger,
-      report: report
+      watch: IdentityWatch(server: server, folder: identityFolder, logger: logger, report: report)
     )
   }
 
@@ -113,11 +116,13 @@ public final class CoordinatorServer: Sendable {
             sleepers.cancelAll()
           }
         }
-        let operatorTask = Task { await self.operatorServer?.run { await driver.answer($0) } }
+        let operatorTask = Task { await self.operatorServer?.run { await self.answer($0) } }
+        let watchTask = Task { await self.watch.run() }
         group.addTask {
           await self.serveUntilTheEnd()
           operatorTask.cancel()
-          await operatorTask.value
+          watchTask.cancel()
+          _ = await (operatorTask.value, watchTask.value)
         }
         await driver.begin()
       }
@@ -166,6 +171,13 @@ public final class CoordinatorServer: Sendable {
   /// Stops the coordinator; `run` returns with the outcome `stopped`.
   public func stop(reason: String) async { await driver.stop(reason: reason) }
 
+  private func answer(_ request: OperatorRequest) async -> OperatorReply {
+    var reply = await driver.answer(request)
+    if request.verb == .reload { (reply.message, reply.isAccepted) = await watch.reload() }
+    reply.status?.certificateDaysLeft = watch.status.expiry.daysLeft()
+    return reply
+  }
+
   // MARK: One connection
 
   private func serve(_ connection: PeerConnection) async {
@@ -192,6 +204,7 @@ public final class CoordinatorServer: Sendable {
       // Nothing but a Hello, which declares no stream, may come first.
       let expectation = session.expectation
       let expectUpdate: ExpectStream = { envelope in
+        guard link.isReady else { throw TransportError.violation(code: "not-ready", text: "an Update before Ready") }
         let expected = try await expectation(envelope)
         link.isUploading = true
         return expected
@@ -202,8 +215,13 @@ public final class CoordinatorServer: Sendable {
         isFirst = false
         link.isUploading = false
         switch session.heard(inbound.envelope, tensors: inbound.tensors, violation: inbound.violation) {
-        case .answer(let envelope): link.send(.message(envelope))
-        case .pass(let word): await driver.heard(word, from: link)
+        case .answer(let envelope):
+          // A Welcome: the Hello was in order.
+          link.connection.admit()
+          link.send(.message(envelope))
+        case .pass(let word):
+          if case .ready = word { link.isReady = true }
+          await driver.heard(word, from: link)
         case .leave(let reason): return reason
         case .refuse(let code, let text, let reason):
           await refuse(link.connection, code: code, text: text)
@@ -211,17 +229,18 @@ public final class CoordinatorServer: Sendable {
         }
       }
       return isFirst ? "closed before Hello" : "closed by the client"
+    } catch TransportError.violation(let code, let text) where !link.isReady {
+      // What ends a session later is told where it ends; a certificate that ends was told already.
+      if ![.revoked, .expired].contains(code) { server.noteRefusal(of: link.connection, code: code, text: text) }
+      return text
     } catch {
       return "\(error)"
     }
   }
 
   private func refuse(_ connection: PeerConnection, code: String, text: String) async {
-    logger.warning(
-      "client refused",
-      metadata: ["peer": .string(connection.remoteAddress), "code": .string(code), "reason": .string(text)]
-    )
-    report(.refused(address: connection.remoteAddress, code: code, reason: text))
-    await connection.close(code: FedLoRAProtocol.ReasonCode(rawValue: code), text: text)
+    let reason = FedLoRAProtocol.ReasonCode(rawValue: code)
+    server.noteRefusal(of: connection, code: reason, text: text)
+    await connection.close(code: reason, text: text)
   }
 }

@@ -8,7 +8,8 @@ public final class FrameDecoder: ByteToMessageDecoder {
   /// One complete message.
   public typealias InboundOut = WireEnvelope
 
-  private let maximumLength: Int
+  /// Most bytes of a frame's body; may change between frames.
+  var maximumLength: Int
   private let onFrame: (Int) -> Void
 
   /// - Parameters:

@@ -4,6 +4,12 @@ import Foundation
 public enum IdentityError: Error, Equatable, Sendable, CustomStringConvertible {
   /// Not a participant's name.
   case invalidName(String)
+  /// Not the serial number of a certificate.
+  case invalidSerial(String)
+  /// Not a one-time token.
+  case invalidToken(String)
+  /// Neither a certificate that still counts nor a token.
+  case nothingToRevoke(String)
   /// A file or folder that would be overwritten.
   case alreadyExists(path: String)
   /// A file that cannot be read.
@@ -24,6 +30,11 @@ public enum IdentityError: Error, Equatable, Sendable, CustomStringConvertible {
     switch self {
     case .invalidName(let name):
       "'\(name)' is not a participant's name: it takes 1 to 64 of A-Z a-z 0-9 . _ - and no dot at the start"
+    case .invalidSerial(let text):
+      "'\(text)' is no serial number of a certificate: it takes 1 to 40 hexadecimal digits and is not 0"
+    case .invalidToken(let reason): "the token cannot be used: \(reason)"
+    case .nothingToRevoke(let target):
+      "\(target) has no certificate that still counts and no token; 'fedlora ca list' shows what there is"
     case .alreadyExists(let path): "\(path) exists already; remove it first if it is to be replaced"
     case .unreadable(let path, let reason): "cannot read \(path): \(reason)"
     case .unwritable(let path, let reason): "cannot write \(path): \(reason)"

@@ -1,155 +1,128 @@
-import Crypto
 import FedLoRACheckpoint
 import Foundation
 import SwiftASN1
 import X509
 
-// How identities lie on disk.
+// An identity folder (mode 0700) holds
 //
-//   DIR/ca-key.pem                    the authority's key, mode 0600: whoever has it can issue certificates
-//   DIR/ca.pem                        its certificate
-//   DIR/coordinator/                  an identity folder
-//   DIR/participants/NAME/            an identity folder for each participant, to be carried to its machine
+//   key.pem            the private key, mode 0600
+//   certificate.pem    its certificate
+//   ca.pem             the authority's certificate
+//   crl.pem            the authority's revocation list, where one is known
+//   enrolment.json     where the certificate can be renewed, where it came that way
+//   next-key.pem       while a new certificate is being fetched: the key that it is for
 //
-// An identity folder (mode 0700) holds key.pem (mode 0600), certificate.pem and ca.pem. Nothing is ever overwritten.
-
-extension CertificateAuthority {
-  /// Makes a new authority in `folder`, with the coordinator's identity in `folder/coordinator`.
-  /// - Throws: `IdentityError.alreadyExists` where one is there.
-  @discardableResult
-  public static func create(
-    in folder: URL,
-    validity: CertificateValidity = .days(3650),
-    coordinatorValidity: CertificateValidity = .days(365)
-  ) throws -> CertificateAuthority {
-    for name in ["ca-key.pem", "ca.pem", "coordinator"] {
-      try refuseExisting(folder.appendingPathComponent(name))
-    }
-    try makeFolder(folder)
-    let authority = try CertificateAuthority(validity: validity)
-    try writeNew(authority.key.pemRepresentation, to: folder.appendingPathComponent("ca-key.pem"), permissions: 0o600)
-    try writeNew(
-      try describingErrors { try authority.certificate.serializeAsPEM().pemString },
-      to: folder.appendingPathComponent("ca.pem"),
-      permissions: 0o644
-    )
-    try authority.issueCoordinator(validity: coordinatorValidity)
-      .save(to: folder.appendingPathComponent("coordinator"))
-    return authority
-  }
-
-  /// Reads the authority in `folder`.
-  /// - Throws: `IdentityError` with the file and the reason.
-  public static func load(from folder: URL) throws -> CertificateAuthority {
-    let keyFile = folder.appendingPathComponent("ca-key.pem")
-    let certificateFile = folder.appendingPathComponent("ca.pem")
-    let key = try readKey(keyFile)
-    let certificate = try readCertificate(certificateFile)
-    guard certificate.publicKey == Certificate.PublicKey(key.publicKey) else {
-      throw IdentityError.keyMismatch(certificate: certificateFile.path, key: keyFile.path)
-    }
-    return CertificateAuthority(certificate: certificate, key: key)
-  }
-
-  /// Issues an identity for `name` and writes its folder.
-  /// - Parameter folder: the identity folder to make, for example `DIR/participants/NAME`.
-  /// - Throws: `IdentityError.alreadyExists` where the folder is there.
-  @discardableResult
-  public func issueParticipant(
-    _ name: ParticipantName,
-    to folder: URL,
-    validity: CertificateValidity = .days(365)
-  ) throws -> TLSIdentity {
-    try refuseExisting(folder)
-    let identity = try issueParticipant(name, validity: validity)
-    try identity.save(to: folder)
-    return identity
-  }
-
-  /// The usual place of a participant's identity folder: `authority/participants/NAME`.
-  public static func participantFolder(_ name: ParticipantName, in authority: URL) -> URL {
-    authority.appendingPathComponent("participants").appendingPathComponent(name.rawValue)
-  }
-}
+// A certificate is replaced together with its key: the new key lies beside the old one, then the certificate is renamed
+// into place, then the key. A reader that finds the certificate to be the new key's takes that one, so the folder holds a
+// whole identity at every instant, also after a crash.
 
 extension TLSIdentity {
   /// Reads an identity folder.
   /// - Throws: `IdentityError` with the file and the reason.
-  public static func load(from folder: URL) throws -> TLSIdentity {
-    let keyFile = folder.appendingPathComponent("key.pem")
-    let certificateFile = folder.appendingPathComponent("certificate.pem")
-    let certificate = try readCertificate(certificateFile)
-    let key = try readKey(keyFile)
-    guard certificate.publicKey == Certificate.PublicKey(key.publicKey) else {
-      throw IdentityError.keyMismatch(certificate: certificateFile.path, key: keyFile.path)
-    }
-    return TLSIdentity(
-      certificate: certificate,
-      key: key,
-      authority: try readCertificate(folder.appendingPathComponent("ca.pem"))
-    )
-  }
+  public static func load(from folder: URL) throws -> TLSIdentity { try IdentityFolder(folder).load() }
 
   /// Writes an identity folder: key.pem readable by its owner only, certificate.pem and ca.pem.
   /// - Throws: `IdentityError.alreadyExists` where the folder is there.
-  public func save(to folder: URL) throws {
-    try refuseExisting(folder)
-    try makeFolder(folder)
-    try writeNew(key.pemRepresentation, to: folder.appendingPathComponent("key.pem"), permissions: 0o600)
-    try writeNew(try certificatePEM, to: folder.appendingPathComponent("certificate.pem"), permissions: 0o644)
-    try writeNew(try authorityPEM, to: folder.appendingPathComponent("ca.pem"), permissions: 0o644)
+  public func save(to folder: URL) throws { try IdentityFolder(folder).create(self) }
+}
+
+/// Reads and changes one identity folder.
+struct IdentityFolder: Sendable {
+  let url: URL
+
+  init(_ url: URL) { self.url = url }
+
+  var keyFile: URL { url.appendingPathComponent("key.pem") }
+  var nextKeyFile: URL { url.appendingPathComponent("next-key.pem") }
+  var certificateFile: URL { url.appendingPathComponent("certificate.pem") }
+  var authorityFile: URL { url.appendingPathComponent("ca.pem") }
+  var revocationFile: URL { url.appendingPathComponent("crl.pem") }
+  var enrolmentFile: URL { url.appendingPathComponent("enrolment.json") }
+
+  /// The identity.
+  /// - Throws: `IdentityError`.
+  func load() throws -> TLSIdentity {
+    let authority = try PEMFile.certificate(authorityFile)
+    // Between the reading of one file and of the next, another process may replace both.
+    for _ in 0..<3 {
+      let certificate = try PEMFile.certificate(certificateFile)
+      var key = try PEMFile.key(keyFile)
+      if certificate.publicKey != key.publicKey, PEMFile.exists(nextKeyFile), let next = try? PEMFile.key(nextKeyFile) {
+        key = next
+      }
+      guard certificate.publicKey == key.publicKey else { continue }
+      return TLSIdentity(
+        certificate: certificate,
+        key: key,
+        authority: authority,
+        revocations: try revocations(of: authority)
+      )
+    }
+    throw IdentityError.keyMismatch(certificate: certificateFile.path, key: keyFile.path)
   }
-}
 
-private func refuseExisting(_ url: URL) throws(IdentityError) {
-  guard !FileManager.default.fileExists(atPath: url.path) else { throw .alreadyExists(path: url.path) }
-}
-
-private func makeFolder(_ url: URL) throws(IdentityError) {
-  do {
-    try FileManager.default.createDirectory(
-      at: url,
-      withIntermediateDirectories: true,
-      attributes: [.posixPermissions: 0o700]
-    )
-  } catch {
-    throw .unwritable(path: url.path, reason: error.localizedDescription)
+  private func revocations(of authority: Certificate) throws -> RevocationList? {
+    guard PEMFile.exists(revocationFile) else { return nil }
+    return try PEMFile.revocations(revocationFile, authority: authority)
   }
-}
 
-private func writeNew(_ pem: String, to url: URL, permissions: mode_t) throws(IdentityError) {
-  do {
-    try DurableFile.write(Data((pem.hasSuffix("\n") ? pem : pem + "\n").utf8), to: url, permissions: permissions)
-  } catch {
-    throw .unwritable(path: url.path, reason: "\(error)")
+  /// Makes the folder for an identity that is whole.
+  func create(_ identity: TLSIdentity) throws {
+    try PEMFile.refuseExisting(url)
+    try PEMFile.makeFolder(url)
+    try PEMFile.write(try describingErrors { try identity.key.pem }, to: keyFile, permissions: 0o600)
+    try PEMFile.write(try identity.authorityPEM, to: authorityFile)
+    if let revocations = identity.revocations { try PEMFile.write(revocations.pem, to: revocationFile) }
+    try PEMFile.write(try identity.certificatePEM, to: certificateFile)
   }
-}
 
-private func readText(_ url: URL) throws(IdentityError) -> String {
-  do {
-    return try String(contentsOf: url, encoding: .utf8)
-  } catch {
-    throw .unreadable(
-      path: url.path,
-      reason: FileManager.default.fileExists(atPath: url.path) ? error.localizedDescription : "there is no such file"
-    )
+  /// The key of an identity that has no certificate yet: the one that lies there from an attempt whose answer was lost,
+  /// or a new one.
+  func firstKey(_ kind: IdentityKeyKind) throws -> IdentityKey {
+    try PEMFile.refuseExisting(certificateFile)
+    try PEMFile.makeFolder(url)
+    return try key(in: keyFile, kind)
   }
-}
 
-private func readCertificate(_ url: URL) throws(IdentityError) -> Certificate {
-  let text = try readText(url)
-  do {
-    return try Certificate(pemEncoded: text)
-  } catch {
-    throw .invalidFile(path: url.path, reason: "it holds no certificate in PEM (\(error))")
+  /// The key that the next certificate is for, as above.
+  func nextKey(_ kind: IdentityKeyKind) throws -> IdentityKey {
+    try settle()
+    return try key(in: nextKeyFile, kind)
   }
-}
 
-private func readKey(_ url: URL) throws(IdentityError) -> P256.Signing.PrivateKey {
-  let text = try readText(url)
-  do {
-    return try P256.Signing.PrivateKey(pemRepresentation: text)
-  } catch {
-    throw .invalidFile(path: url.path, reason: "it holds no P-256 private key in PEM (\(error))")
+  private func key(in file: URL, _ kind: IdentityKeyKind) throws -> IdentityKey {
+    if PEMFile.exists(file) {
+      let key = try PEMFile.key(file)
+      if key.kind == kind { return key }
+    }
+    let key = try describingErrors { IdentityKey(generating: kind) }
+    try PEMFile.write(try describingErrors { try key.pem }, to: file, permissions: 0o600)
+    return key
+  }
+
+  /// Takes a certificate for `firstKey` or `nextKey`; from its renaming on it is the identity.
+  func install(_ certificate: Certificate, authority: Certificate, revocations: RevocationList?) throws {
+    try PEMFile.write(try PEMFile.text(authority), to: authorityFile)
+    if let revocations { try PEMFile.write(revocations.pem, to: revocationFile) }
+    try PEMFile.write(try PEMFile.text(certificate), to: certificateFile)
+    try settle()
+  }
+
+  /// Replaces key and certificate by those of `identity`.
+  func replace(by identity: TLSIdentity) throws {
+    try settle()
+    try PEMFile.write(try describingErrors { try identity.key.pem }, to: nextKeyFile, permissions: 0o600)
+    try install(identity.certificate, authority: identity.authority, revocations: identity.revocations)
+  }
+
+  /// Ends a replacement that was interrupted after the certificate was renamed.
+  private func settle() throws {
+    guard PEMFile.exists(nextKeyFile), PEMFile.exists(certificateFile) else { return }
+    let certificate = try PEMFile.certificate(certificateFile)
+    guard let next = try? PEMFile.key(nextKeyFile), next.publicKey == certificate.publicKey else { return }
+    guard rename(nextKeyFile.path, keyFile.path) == 0 else {
+      throw IdentityError.unwritable(path: keyFile.path, reason: String(cString: strerror(errno)))
+    }
+    try describingErrors { try DurableFile.syncDirectory(url) }
   }
 }

@@ -48,6 +48,10 @@ public enum PeerIdentity: Hashable, Sendable, CustomStringConvertible {
   case coordinator
   /// A client, by name.
   case participant(ParticipantName)
+  /// The service of the authority that enrols participants.
+  case authority
+  /// Somebody who showed no certificate; only the service that enrols lets one in.
+  case nameless
 
   /// The client's name.
   public var participant: ParticipantName? { if case .participant(let name) = self { name } else { nil } }
@@ -57,6 +61,8 @@ public enum PeerIdentity: Hashable, Sendable, CustomStringConvertible {
     switch self {
     case .coordinator: "the coordinator"
     case .participant(let name): "participant '\(name)'"
+    case .authority: "the enrolment service"
+    case .nameless: "somebody without a certificate"
     }
   }
 }

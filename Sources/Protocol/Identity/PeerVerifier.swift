@@ -9,32 +9,79 @@ struct CertificateRefusal: Error, Equatable, Sendable {
   let text: String
 }
 
-/// Judges the certificate that a peer shows: it chains to the project's authority, counts now, and belongs to the role
-/// that the peer plays. That the peer holds its key is what TLS itself proves.
+/// A peer whose certificate was judged.
+struct VerifiedPeer: Sendable, Equatable {
+  let identity: PeerIdentity
+  /// Nil where it showed no certificate and none was asked for.
+  let serial: CertificateSerial?
+  let notAfter: Date
+
+  /// Somebody without a certificate.
+  static let nameless = VerifiedPeer(identity: .nameless, serial: nil, notAfter: .distantFuture)
+}
+
+/// Judges the certificate that a peer shows: it chains to the project's authority, counts now, was not taken back, and
+/// belongs to the role that the peer plays. That the peer holds its key is what TLS itself proves.
 struct PeerVerifier: Sendable {
   /// Whom this side wants to talk to.
-  enum Role: Sendable { case coordinator, participant }
+  enum Role: Sendable { case coordinator, participant, authority }
+
+  /// What a chain has to end in.
+  enum Anchor: Sendable {
+    /// This certificate.
+    case certificate(Certificate)
+    /// The certificate in the peer's own chain whose SHA-256 this is, in lower-case digits.
+    case fingerprint(String)
+  }
 
   let role: Role
-  let authority: Certificate
+  let anchor: Anchor
+  let revocations: RevocationList?
 
   /// Judges `chain`, the peer's own certificate first.
   /// - Throws: `CertificateRefusal`.
-  func verify(_ chain: [NIOSSLCertificate]) async throws -> PeerIdentity {
+  func verify(_ chain: [NIOSSLCertificate]) async throws -> VerifiedPeer {
     let certificates: [Certificate]
     do {
       certificates = try chain.map { try Certificate(derEncoded: $0.toDERBytes()) }
     } catch {
       throw CertificateRefusal(code: .invalidCertificate, text: "its certificate cannot be read: \(error)")
     }
+    return try await verify(certificates)
+  }
+
+  /// Judges certificates that were read already.
+  /// - Throws: `CertificateRefusal`.
+  func verify(_ certificates: [Certificate]) async throws -> VerifiedPeer {
     guard let leaf = certificates.first else {
       throw CertificateRefusal(code: .noCertificate, text: "it shows no certificate")
     }
-    try await checkChain(leaf, intermediates: Array(certificates.dropFirst()))
-    return try checkRole(leaf)
+    let authority = try authority(in: certificates)
+    try await checkChain(leaf, intermediates: Array(certificates.dropFirst()), authority: authority)
+    let serial = CertificateSerial(leaf.serialNumber)
+    if let since = revocations?.entries[serial] {
+      throw CertificateRefusal(
+        code: .revoked,
+        text: "its certificate (subject \(leaf.subject), serial \(serial)) was revoked on "
+          + since.formatted(.iso8601)
+      )
+    }
+    return VerifiedPeer(identity: try checkRole(leaf), serial: serial, notAfter: leaf.notValidAfter)
   }
 
-  private func checkChain(_ leaf: Certificate, intermediates: [Certificate]) async throws {
+  private func authority(in chain: [Certificate]) throws -> Certificate {
+    switch anchor {
+    case .certificate(let authority): return authority
+    case .fingerprint(let wanted):
+      if let authority = try chain.first(where: { try Digest.sha256($0.der) == wanted }) { return authority }
+      throw CertificateRefusal(
+        code: .unknownAuthority,
+        text: "none of the certificates that it shows is the authority's, whose SHA-256 is \(wanted)"
+      )
+    }
+  }
+
+  private func checkChain(_ leaf: Certificate, intermediates: [Certificate], authority: Certificate) async throws {
     var verifier = Verifier(rootCertificates: CertificateStore([authority])) { RFC5280Policy() }
     let result = await verifier.validate(leaf: leaf, intermediates: CertificateStore(intermediates))
     guard case .couldNotValidate(let failures) = result else { return }
@@ -66,13 +113,17 @@ struct PeerVerifier: Sendable {
 
   private func checkRole(_ leaf: Certificate) throws -> PeerIdentity {
     let identity = try leaf.fedloraIdentity()
+    let wanted: String
     switch (role, identity) {
-    case (.coordinator, .coordinator), (.participant, .participant): return identity
-    case (.coordinator, .participant):
-      throw CertificateRefusal(code: .wrongRole, text: "it shows the certificate of \(identity) as the coordinator")
-    case (.participant, .coordinator):
-      throw CertificateRefusal(code: .wrongRole, text: "it shows the coordinator's certificate as a participant")
+    case (.coordinator, .coordinator), (.participant, .participant), (.authority, .authority): return identity
+    case (.coordinator, _): wanted = "the coordinator's"
+    case (.participant, _): wanted = "a participant's"
+    case (.authority, _): wanted = "the enrolment service's"
     }
+    throw CertificateRefusal(
+      code: .wrongRole,
+      text: "it shows the certificate of \(identity) where \(wanted) is needed"
+    )
   }
 }
 
@@ -89,18 +140,19 @@ extension Certificate {
     let isServer = usages?.contains(.serverAuth) ?? false
     let isClient = usages?.contains(.clientAuth) ?? false
     var participants: [String] = []
-    var isNamedCoordinator = false
+    var services: [PeerIdentity] = []
     for name in names ?? SubjectAlternativeNames() {
       switch name {
-      case .dnsName(CertificateAuthority.coordinatorHostname): isNamedCoordinator = true
+      case .dnsName(CertificateAuthority.coordinatorHostname): services.append(.coordinator)
+      case .dnsName(CertificateAuthority.enrolmentHostname): services.append(.authority)
       case .uniformResourceIdentifier(let uri) where uri.hasPrefix(CertificateAuthority.participantPrefix):
         participants.append(String(uri.dropFirst(CertificateAuthority.participantPrefix.count)))
       default: break
       }
     }
-    switch (isServer, isClient, isNamedCoordinator, participants.count) {
-    case (true, false, true, 0): return .coordinator
-    case (false, true, false, 1):
+    switch (isServer, isClient, services.count, participants.count) {
+    case (true, false, 1, 0): return services[0]
+    case (false, true, 0, 1):
       do {
         return .participant(try ParticipantName(participants[0]))
       } catch {
@@ -109,8 +161,9 @@ extension Certificate {
     default:
       throw CertificateRefusal(
         code: .wrongRole,
-        text: "its certificate (subject \(subject)) is neither one of a coordinator (serverAuth, DNS name "
-          + "\(CertificateAuthority.coordinatorHostname)) nor one of a participant (clientAuth, one URI "
+        text: "its certificate (subject \(subject)) is neither one of a coordinator or of an enrolment service "
+          + "(serverAuth, one DNS name \(CertificateAuthority.coordinatorHostname) or "
+          + "\(CertificateAuthority.enrolmentHostname)) nor one of a participant (clientAuth, one URI "
           + "\(CertificateAuthority.participantPrefix)NAME)"
       )
     }

@@ -10,13 +10,16 @@ import X509
 /// The private key is reachable only for the TLS library; nothing prints it.
 public struct TLSIdentity: Sendable, CustomStringConvertible {
   let certificate: Certificate
-  let key: P256.Signing.PrivateKey
+  let key: IdentityKey
   let authority: Certificate
+  /// The authority's newest revocation list that this side knows.
+  public internal(set) var revocations: RevocationList?
 
-  init(certificate: Certificate, key: P256.Signing.PrivateKey, authority: Certificate) {
+  init(certificate: Certificate, key: IdentityKey, authority: Certificate, revocations: RevocationList? = nil) {
     self.certificate = certificate
     self.key = key
     self.authority = authority
+    self.revocations = revocations
   }
 
   /// What the certificate says its owner is, nil where it says nothing that fedlora knows.
@@ -24,6 +27,15 @@ public struct TLSIdentity: Sendable, CustomStringConvertible {
 
   /// The participant's name in the certificate.
   public var participant: ParticipantName? { identity?.participant }
+
+  /// The certificate's number.
+  public var serial: CertificateSerial { CertificateSerial(certificate.serialNumber) }
+  /// What kind of key it is.
+  public var keyKind: IdentityKeyKind { key.kind }
+  /// SHA-256 of the authority's certificate in lower-case digits.
+  public var authorityFingerprint: String { (try? Digest.sha256(authority.der)) ?? "" }
+  /// Until when the certificate counts, and how urgent that is.
+  public var expiry: CertificateExpiry { CertificateExpiry(notBefore: notBefore, notAfter: notAfter) }
 
   /// When the certificate counts.
   public var notBefore: Date { certificate.notValidBefore }
@@ -45,35 +57,40 @@ public struct TLSIdentity: Sendable, CustomStringConvertible {
   public var authorityPEM: String { get throws { try describingErrors { try authority.serializeAsPEM().pemString } } }
 
   /// TLS 1.3 only, showing this certificate. The peer's is judged by `PeerVerifier`, not by the TLS library.
-  package func configuration(isServer: Bool) throws(IdentityError) -> TLSConfiguration {
+  /// - Parameter asksOnly: server: a peer may also show no certificate.
+  package func configuration(isServer: Bool, asksOnly: Bool = false) throws(IdentityError) -> TLSConfiguration {
     try describingErrors {
-      let chain = [NIOSSLCertificateSource.certificate(try certificate.forTLS)]
-      let source = NIOSSLPrivateKeySource.privateKey(
-        try NIOSSLPrivateKey(bytes: Array(key.derRepresentation), format: .der)
-      )
+      let chain = [certificate, authority]
+      let shown = try (asksOnly ? chain : [certificate]).map { NIOSSLCertificateSource.certificate(try $0.forTLS) }
+      let source = NIOSSLPrivateKeySource.privateKey(try NIOSSLPrivateKey(bytes: Array(key.pem.utf8), format: .pem))
       var configuration =
         isServer
-        ? TLSConfiguration.makeServerConfiguration(certificateChain: chain, privateKey: source)
+        ? TLSConfiguration.makeServerConfiguration(certificateChain: shown, privateKey: source)
         : TLSConfiguration.makeClientConfiguration()
-      configuration.certificateChain = chain
+      configuration.certificateChain = shown
       configuration.privateKey = source
-      configuration.minimumTLSVersion = .tlsv13
-      configuration.maximumTLSVersion = .tlsv13
-      configuration.trustRoots = .certificates([try authority.forTLS])
-      // Asks for a certificate and fails without one; what it has to be is for `PeerVerifier` to say.
-      configuration.certificateVerification = .noHostnameVerification
-      configuration.shutdownTimeout = .seconds(2)
+      configuration.restrict(trust: [try authority.forTLS])
+      if asksOnly { configuration.certificateVerification = .optionalVerification }
       return configuration
     }
   }
 }
 
+extension TLSConfiguration {
+  /// What every connection of fedlora keeps to.
+  mutating func restrict(trust: [NIOSSLCertificate]) {
+    minimumTLSVersion = .tlsv13
+    maximumTLSVersion = .tlsv13
+    trustRoots = .certificates(trust)
+    // Asks for a certificate and fails without one; what it has to be is for `PeerVerifier` to say.
+    certificateVerification = .noHostnameVerification
+    verifySignatureAlgorithms = [.ecdsaSecp256R1Sha256, .ed25519]
+    shutdownTimeout = .seconds(2)
+  }
+}
+
 extension Certificate {
   fileprivate var forTLS: NIOSSLCertificate {
-    get throws {
-      var serializer = DER.Serializer()
-      try serializer.serialize(self)
-      return try NIOSSLCertificate(bytes: serializer.serializedBytes, format: .der)
-    }
+    get throws { try NIOSSLCertificate(bytes: der, format: .der) }
   }
 }

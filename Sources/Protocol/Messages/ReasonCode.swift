@@ -87,6 +87,24 @@ extension ReasonCode {
   public static let handshakeFailed: ReasonCode = "handshake-failed"
   /// The handshake took too long.
   public static let handshakeTimeout: ReasonCode = "handshake-timeout"
-  /// As many connections as are allowed are open.
+  /// As many connections as are allowed are open: in all, from one network, or of one participant.
   public static let tooManyConnections: ReasonCode = "too-many-connections"
+  /// The certificate was taken back by the authority.
+  public static let revoked: ReasonCode = "revoked"
+  /// No Hello in time.
+  public static let helloTimeout: ReasonCode = "hello-timeout"
+  /// More frames before Hello than a conversation needs.
+  public static let tooManyFrames: ReasonCode = "too-many-frames"
+}
+
+// Enrolment.
+extension ReasonCode {
+  /// No such token, or its secret is another.
+  public static let unknownToken: ReasonCode = "unknown-token"
+  /// The token was used with another key.
+  public static let usedToken: ReasonCode = "used-token"
+  /// A request that is no PKCS #10 request, is not signed with its key, or asks for what cannot be had.
+  public static let invalidRequest: ReasonCode = "invalid-request"
+  /// As many requests as are answered at a time came already.
+  public static let tryLater: ReasonCode = "try-later"
 }

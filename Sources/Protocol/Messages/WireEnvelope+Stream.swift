@@ -25,6 +25,9 @@ extension WireEnvelope {
     case .chunk: "Chunk"
     case .ping: "Ping"
     case .pong: "Pong"
+    case .enrolmentRequest: "EnrolmentRequest"
+    case .renewalRequest: "RenewalRequest"
+    case .enrolmentAnswer: "EnrolmentAnswer"
     case nil: "nothing"
     }
   }

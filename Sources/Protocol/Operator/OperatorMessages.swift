@@ -14,6 +14,8 @@ public struct OperatorRequest: Codable, Sendable, Equatable {
     case drain
     /// Take `client`, and its update of the open round, out of the run.
     case remove
+    /// Read the coordinator's identity folder now: certificate, key and revocation list.
+    case reload
   }
 
   /// What is asked.
@@ -52,6 +54,8 @@ public struct LiveStatus: Codable, Sendable, Equatable {
   public var bytesSent: Int
   /// Bytes of frames received in this process.
   public var bytesReceived: Int
+  /// Days until the coordinator's certificate ends; nil where the answer does not say.
+  public var certificateDaysLeft: Double?
 
   enum CodingKeys: String, CodingKey {
     case phase, round, attempt, ready, members
@@ -59,6 +63,7 @@ public struct LiveStatus: Codable, Sendable, Equatable {
     case isStopping = "stopping"
     case bytesSent = "bytes_sent"
     case bytesReceived = "bytes_received"
+    case certificateDaysLeft = "certificate_days_left"
   }
 
   /// Takes all parts.
@@ -88,11 +93,11 @@ public struct LiveStatus: Codable, Sendable, Equatable {
 /// A coordinator's answer, one JSON object on one line.
 public struct OperatorReply: Codable, Sendable, Equatable {
   /// What will happen, or what was wrong with the request.
-  public let message: String
+  public var message: String
   /// Whether the request was understood and will be done.
-  public let isAccepted: Bool
+  public var isAccepted: Bool
   /// How the run stood when the request was heard.
-  public let status: LiveStatus?
+  public var status: LiveStatus?
 
   enum CodingKeys: String, CodingKey {
     case message, status

@@ -85,7 +85,7 @@ public final class OperatorServer: Sendable {
         } else {
           reply = OperatorReply(
             message:
-              "a request is one line such as {\"verb\":\"status\",\"reason\":\"\"}; verbs are status, stop and abort",
+              "a request is one line such as {\"verb\":\"status\",\"reason\":\"\"}; verbs are status, stop, abort and reload",
             isAccepted: false,
             status: nil
           )

@@ -118,8 +118,3 @@ struct StreamReceiver: Sendable {
     }
   }
 }
-
-extension Data {
-  /// Two lower-case digits a byte.
-  var hexadecimal: String { map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined() }
-}

@@ -7,23 +7,28 @@ struct PreparedChannel: Sendable {
   let session: NIOLoopBound<SessionHandler>
   let counter: TrafficCounter
   /// Who the peer is, or a `CertificateRefusal`.
-  let peer: EventLoopFuture<PeerIdentity>
+  let peer: EventLoopFuture<VerifiedPeer>
 
   /// Builds the pipeline of either side; on the channel's event loop.
   /// - Parameter greeting: client: completed by the coordinator's first frame.
   static func install(
     on channel: any Channel,
-    context: NIOSSLContext,
-    identity: TLSIdentity,
-    isServer: Bool,
+    endpoint: Endpoint,
     configuration: TransportConfiguration,
     greeting: EventLoopPromise<Void>?
   ) throws -> PreparedChannel {
-    let verifier = PeerVerifier(role: isServer ? .participant : .coordinator, authority: identity.authority)
+    let verifier = endpoint.verifier
     let verdict = HandshakeVerdict()
-    let outcome = channel.eventLoop.makePromise(of: PeerIdentity.self)
+    let outcome = channel.eventLoop.makePromise(of: VerifiedPeer.self)
     let counter = TrafficCounter()
-    let session = SessionHandler(configuration: configuration, traffic: counter, greeting: greeting)
+    let decoder = FrameDecoder(maximumLength: configuration.maximumFrameLength, onFrame: counter.addReceived)
+    let session = SessionHandler(
+      configuration: configuration,
+      traffic: counter,
+      decoder: decoder,
+      isServer: endpoint.serverName == nil,
+      greeting: greeting
+    )
     let verify: NIOSSLCustomVerificationCallback = { chain, promise in
       // The one task that nobody awaits: it does a bounded computation, and the handshake waits for its promise.
       promise.completeWithTask {
@@ -42,24 +47,24 @@ struct PreparedChannel: Sendable {
       }
     }
     let tls: NIOSSLHandler =
-      isServer
-      ? NIOSSLServerHandler(context: context, customVerificationCallback: verify)
-      : try NIOSSLClientHandler(
-        context: context,
-        serverHostname: CertificateAuthority.coordinatorHostname,
-        customVerificationCallback: verify
-      )
+      if let serverName = endpoint.serverName {
+        try NIOSSLClientHandler(
+          context: endpoint.context,
+          serverHostname: serverName,
+          customVerificationCallback: verify
+        )
+      } else {
+        NIOSSLServerHandler(context: endpoint.context, customVerificationCallback: verify)
+      }
     try channel.pipeline.syncOperations.addHandlers([
       tls,
       HandshakeHandler(
         verdict: verdict,
-        own: identity,
+        endpoint: endpoint,
         timeout: configuration.handshakeTimeout,
         outcome: outcome
       ),
-      ByteToMessageHandler(
-        FrameDecoder(maximumLength: configuration.maximumFrameLength, onFrame: counter.addReceived)
-      ),
+      ByteToMessageHandler(decoder),
       session,
     ])
     return PreparedChannel(
@@ -72,7 +77,7 @@ struct PreparedChannel: Sendable {
 
   /// The connection of a peer that was accepted.
   func connection(
-    to peer: PeerIdentity,
+    to peer: VerifiedPeer,
     configuration: TransportConfiguration,
     streamBudget: PermitPool? = nil
   ) -> PeerConnection {

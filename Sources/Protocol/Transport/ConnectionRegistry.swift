@@ -1,97 +1,229 @@
+import Foundation
 import NIOCore
 import Synchronization
 
 /// Which connections of a server are open, in their handshake or authenticated, and how many were refused why.
 final class ConnectionRegistry: Sendable {
-  private struct State: Sendable {
-    var handshaking: [ObjectIdentifier: any Channel] = [:]
-    var open: [ObjectIdentifier: any Channel] = [:]
+  fileprivate struct Pending: Sendable {
+    let channel: any Channel
+    let network: RemoteNetwork
+  }
+
+  fileprivate struct Open: Sendable {
+    let channel: any Channel
+    let session: NIOLoopBound<SessionHandler>
+    let network: RemoteNetwork
+    let peer: VerifiedPeer
+  }
+
+  fileprivate struct State: Sendable {
+    var pending: [ObjectIdentifier: Pending] = [:]
+    var open: [ObjectIdentifier: Open] = [:]
+    var pendingByNetwork: [RemoteNetwork: Int] = [:]
+    var openByNetwork: [RemoteNetwork: Int] = [:]
+    var openByPeer: [PeerIdentity: Int] = [:]
     var refusals: [ReasonCode: Int] = [:]
+    var reports = RefusalReports()
+    var revocations: RevocationList?
     var isClosed = false
   }
 
   private let configuration: TransportConfiguration
   private let onRefusal: @Sendable (RefusedPeer) -> Void
-  private let state = Mutex(State())
+  private let state: Mutex<State>
 
-  init(configuration: TransportConfiguration, onRefusal: @escaping @Sendable (RefusedPeer) -> Void) {
+  init(
+    configuration: TransportConfiguration,
+    revocations: RevocationList?,
+    onRefusal: @escaping @Sendable (RefusedPeer) -> Void
+  ) {
     self.configuration = configuration
     self.onRefusal = onRefusal
+    var first = State()
+    first.revocations = revocations
+    state = Mutex(first)
   }
 
   var refusals: [ReasonCode: Int] { state.withLock { $0.refusals } }
   var connectionCount: Int { state.withLock { $0.open.count } }
+  var pendingCount: Int { state.withLock { $0.pending.count } }
 
   /// Takes note of a new connection.
   /// - Returns: false where it has to be closed at once.
   func beginHandshake(of channel: any Channel) -> Bool {
     let id = ObjectIdentifier(channel)
-    let (isClosed, isFull) = state.withLock { state in
-      let isFull = state.handshaking.count >= configuration.maximumPendingHandshakes
-      if !isFull, !state.isClosed { state.handshaking[id] = channel }
-      return (state.isClosed, isFull)
+    let network = RemoteNetwork(channel.remoteAddress)
+    let (isClosed, fault) = state.withLock { state -> (Bool, String?) in
+      if state.isClosed { return (true, nil) }
+      let (pending, own) = (state.pending.count, state.pendingByNetwork[network, default: 0])
+      let all = own + state.openByNetwork[network, default: 0]
+      if pending >= configuration.maximumPendingHandshakes {
+        return (false, "\(pending) connections are in their handshake already")
+      }
+      if own >= configuration.maximumPendingHandshakesPerNetwork {
+        return (false, "\(own) connections of its network are in their handshake already")
+      }
+      if all >= configuration.maximumConnectionsPerNetwork {
+        return (false, "\(all) connections of its network are open already")
+      }
+      state.pending[id] = Pending(channel: channel, network: network)
+      state.pendingByNetwork[network, default: 0] += 1
+      return (false, nil)
     }
     if isClosed { return false }
-    if isFull {
-      refuse(
-        channel,
-        code: .tooManyConnections,
-        text: "\(configuration.maximumPendingHandshakes) connections are in their handshake already"
-      )
+    if let fault {
+      refuse(address: channel.remoteAddress, code: .tooManyConnections, text: fault)
       return false
     }
-    channel.closeFuture.whenComplete { [self] _ in
-      state.withLock { state in
-        state.handshaking[id] = nil
-        state.open[id] = nil
-      }
-    }
+    channel.closeFuture.whenComplete { [self] _ in state.withLock { $0.forget(id) } }
     return true
   }
 
   /// Takes note of how a handshake went.
-  /// - Returns: false where the peer is a good one and there is no place for it.
-  func endHandshake(of channel: any Channel, _ result: Result<PeerIdentity, any Error>) -> Bool {
+  /// - Returns: why a peer with a good certificate has no place all the same; nil where it has one, or was refused.
+  func endHandshake(
+    of channel: any Channel,
+    session: NIOLoopBound<SessionHandler>,
+    _ result: Result<VerifiedPeer, any Error>
+  ) -> CertificateRefusal? {
     let id = ObjectIdentifier(channel)
     switch result {
     case .failure(let error):
       let isClosed = state.withLock { state in
-        state.handshaking[id] = nil
+        state.forget(id)
         return state.isClosed
       }
-      guard !isClosed else { return true }
+      guard !isClosed else { return nil }
       let refusal = error as? CertificateRefusal
-      refuse(channel, code: refusal?.code ?? .handshakeFailed, text: refusal?.text ?? "\(error)")
-      return true
+      refuse(
+        address: channel.remoteAddress,
+        code: refusal?.code ?? .handshakeFailed,
+        text: refusal?.text ?? "\(error)"
+      )
+      return nil
     case .success(let peer):
-      let isAdmitted = state.withLock { state in
-        state.handshaking[id] = nil
-        guard state.open.count < configuration.maximumConnections else { return false }
-        state.open[id] = channel
-        return true
+      let refusal = state.withLock { state -> CertificateRefusal? in
+        guard let network = state.pending[id]?.network else { return nil }
+        state.forget(id)
+        if let refusal = state.fault(of: peer, configuration) { return refusal }
+        state.open[id] = Open(channel: channel, session: session, network: network, peer: peer)
+        state.openByNetwork[network, default: 0] += 1
+        state.openByPeer[peer.identity, default: 0] += 1
+        return nil
       }
-      if !isAdmitted {
-        refuse(
-          channel,
-          code: .tooManyConnections,
-          text: "\(peer) found \(configuration.maximumConnections) connections open already"
+      if let refusal { refuse(address: channel.remoteAddress, code: refusal.code, text: refusal.text) }
+      return refusal
+    }
+  }
+
+  /// From now on this list counts; connections whose certificate it takes back are closed, and so are those whose
+  /// certificate has ended.
+  /// - Returns: how many connections were closed.
+  @discardableResult
+  func sweep(revocations: RevocationList?, at date: Date = Date()) -> Int {
+    let found = state.withLock { state -> [(Open, CertificateRefusal)] in
+      state.revocations = revocations
+      return state.open.values.compactMap { open in
+        if let refusal = state.revoked(open.peer) { return (open, refusal) }
+        guard open.peer.notAfter < date else { return nil }
+        return (
+          open,
+          CertificateRefusal(
+            code: .expired,
+            text: "the certificate of \(open.peer.identity) ended on \(open.peer.notAfter.formatted(.iso8601))"
+          )
         )
       }
-      return isAdmitted
     }
+    for (open, refusal) in found {
+      refuse(address: open.channel.remoteAddress, code: refusal.code, text: refusal.text)
+      open.channel.eventLoop.execute {
+        open.session.value.refuse(TransportError.violation(code: refusal.code, text: refusal.text))
+      }
+    }
+    return found.count
   }
 
   /// Closes every connection, and every one that still comes.
   func closeAll() {
     let channels = state.withLock { state in
       state.isClosed = true
-      return Array(state.handshaking.values) + Array(state.open.values)
+      return state.pending.values.map(\.channel) + state.open.values.map(\.channel)
     }
     for channel in channels { channel.close(promise: nil) }
   }
 
-  private func refuse(_ channel: any Channel, code: ReasonCode, text: String) {
-    state.withLock { $0.refusals[code, default: 0] += 1 }
-    onRefusal(RefusedPeer(address: channel.remoteAddress?.hostAndPort ?? "unknown address", code: code, text: text))
+  /// Counts a refusal, and tells it unless many like it were told just now.
+  func refuse(address: SocketAddress?, code: ReasonCode, text: String) {
+    refuse(address: address?.hostAndPort ?? "unknown address", code: code, text: text)
+  }
+
+  func refuse(address: String, code: ReasonCode, text: String) {
+    let suppressed = state.withLock { state in
+      state.refusals[code, default: 0] += 1
+      return state.reports.note(code, at: .now())
+    }
+    guard let suppressed else { return }
+    let more = suppressed > 0 ? " (and \(suppressed) more for this reason that were not told one by one)" : ""
+    onRefusal(RefusedPeer(address: address, code: code, text: text + more, suppressed: suppressed))
+  }
+
+  /// Tells how many refusals were not told, where a flood has ended and nothing else would tell it.
+  func tellOverdue() {
+    for (code, count) in state.withLock({ $0.reports.overdue(at: .now()) }) {
+      onRefusal(
+        RefusedPeer(
+          address: "several addresses",
+          code: code,
+          text: "\(count) more for this reason were not told one by one",
+          suppressed: count
+        )
+      )
+    }
+  }
+}
+
+extension ConnectionRegistry.State {
+  fileprivate mutating func forget(_ id: ObjectIdentifier) {
+    if let pending = pending.removeValue(forKey: id) { pendingByNetwork.decrement(pending.network) }
+    if let open = open.removeValue(forKey: id) {
+      openByNetwork.decrement(open.network)
+      openByPeer.decrement(open.peer.identity)
+    }
+  }
+
+  fileprivate func revoked(_ peer: VerifiedPeer) -> CertificateRefusal? {
+    guard let serial = peer.serial, let since = revocations?.entries[serial] else { return nil }
+    return CertificateRefusal(
+      code: .revoked,
+      text: "the certificate of \(peer.identity) (serial \(serial)) was revoked on \(since.formatted(.iso8601))"
+    )
+  }
+
+  /// Why a peer that has proven who it is finds no place.
+  fileprivate func fault(of peer: VerifiedPeer, _ configuration: TransportConfiguration) -> CertificateRefusal? {
+    // The list may be newer than the one that the handshake was judged by.
+    if let refusal = revoked(peer) { return refusal }
+    let own = openByPeer[peer.identity, default: 0]
+    if open.count >= configuration.maximumConnections {
+      return CertificateRefusal(
+        code: .tooManyConnections,
+        text: "\(peer.identity) found \(configuration.maximumConnections) connections open already"
+      )
+    }
+    if peer.identity != .nameless, own >= configuration.maximumConnectionsPerParticipant {
+      return CertificateRefusal(
+        code: .tooManyConnections,
+        text: "\(peer.identity) has \(own) connections open already"
+      )
+    }
+    return nil
+  }
+}
+
+extension Dictionary where Value == Int {
+  fileprivate mutating func decrement(_ key: Key) {
+    guard let count = self[key] else { return }
+    self[key] = count > 1 ? count - 1 : nil
   }
 }

@@ -5,10 +5,10 @@ import Synchronization
 
 /// What the verification of a peer's certificate came to; written by the verifier, read on the event loop.
 final class HandshakeVerdict: Sendable {
-  private let state = Mutex<Result<PeerIdentity, CertificateRefusal>?>(nil)
+  private let state = Mutex<Result<VerifiedPeer, CertificateRefusal>?>(nil)
 
-  var result: Result<PeerIdentity, CertificateRefusal>? { state.withLock { $0 } }
-  func set(_ result: Result<PeerIdentity, CertificateRefusal>) { state.withLock { $0 = result } }
+  var result: Result<VerifiedPeer, CertificateRefusal>? { state.withLock { $0 } }
+  func set(_ result: Result<VerifiedPeer, CertificateRefusal>) { state.withLock { $0 = result } }
 }
 
 /// Stands behind the TLS handler: says who the peer is once the handshake is done, or why it failed, and turns the TLS
@@ -18,21 +18,21 @@ final class HandshakeHandler: ChannelInboundHandler, RemovableChannelHandler {
   typealias InboundOut = ByteBuffer
 
   private let verdict: HandshakeVerdict
-  private let own: TLSIdentity
+  private let endpoint: Endpoint
   private let timeout: TimeAmount
-  private let outcome: EventLoopPromise<PeerIdentity>
+  private let outcome: EventLoopPromise<VerifiedPeer>
   private var deadline: Scheduled<Void>?
   private var isDone = false
   private var isProven = false
 
   init(
     verdict: HandshakeVerdict,
-    own: TLSIdentity,
+    endpoint: Endpoint,
     timeout: Duration,
-    outcome: EventLoopPromise<PeerIdentity>
+    outcome: EventLoopPromise<VerifiedPeer>
   ) {
     self.verdict = verdict
-    self.own = own
+    self.endpoint = endpoint
     self.timeout = TimeAmount(timeout)
     self.outcome = outcome
   }
@@ -56,7 +56,10 @@ final class HandshakeHandler: ChannelInboundHandler, RemovableChannelHandler {
     if case .some(.handshakeCompleted) = event as? TLSUserEvent {
       // A resumed session would come without a certificate to judge; none is accepted.
       let result =
-        verdict.result ?? .failure(CertificateRefusal(code: .noCertificate, text: "it shows no certificate"))
+        verdict.result
+        ?? (endpoint.admitsNameless
+          ? .success(.nameless)
+          : .failure(CertificateRefusal(code: .noCertificate, text: "it shows no certificate")))
       settle(result)
       if case .failure = result { return context.close(promise: nil) }
     }
@@ -85,7 +88,7 @@ final class HandshakeHandler: ChannelInboundHandler, RemovableChannelHandler {
     context.fireChannelInactive()
   }
 
-  private func settle(_ result: Result<PeerIdentity, CertificateRefusal>) {
+  private func settle(_ result: Result<VerifiedPeer, CertificateRefusal>) {
     guard !isDone else { return }
     isDone = true
     deadline?.cancel()
@@ -108,7 +111,7 @@ final class HandshakeHandler: ChannelInboundHandler, RemovableChannelHandler {
     if text.contains("ALERT"), !isProven {
       return TransportError.refusedByPeer(
         address: address,
-        text: "it does not accept our \(own) (\(Self.shortened(text))); its log says why"
+        text: "it does not accept our \(endpoint.own) (\(Self.shortened(text))); its log says why"
       )
     }
     return error is FrameError || error is TransportError

@@ -1,16 +1,13 @@
 import NIOCore
 import NIOPosix
-import NIOSSL
 
 /// The side that dials.
 public struct PeerClient: Sendable {
-  /// What this side shows.
-  public let identity: TLSIdentity
   /// The bounds of its connections.
   public let configuration: TransportConfiguration
 
   private let group: any EventLoopGroup
-  private let context: NIOSSLContext
+  private let endpoint: Endpoint
 
   /// - Parameter group: the event loops; the shared ones of the process by default.
   /// - Throws: `IdentityError` where the identity cannot be used for TLS.
@@ -19,11 +16,21 @@ public struct PeerClient: Sendable {
     configuration: TransportConfiguration = TransportConfiguration(),
     group: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton
   ) throws {
-    self.identity = identity
+    self.init(
+      endpoint: try Endpoint.client(identity, role: .coordinator),
+      configuration: configuration,
+      group: group
+    )
+  }
+
+  init(
+    endpoint: Endpoint,
+    configuration: TransportConfiguration = TransportConfiguration(),
+    group: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton
+  ) {
+    self.endpoint = endpoint
     self.configuration = configuration
     self.group = group
-    let tls = try identity.configuration(isServer: false)
-    context = try describingErrors { try NIOSSLContext(configuration: tls) }
   }
 
   /// Connects and waits for the coordinator's greeting, so that a refused certificate is an error here and not later.
@@ -45,9 +52,7 @@ public struct PeerClient: Sendable {
           channel.eventLoop.makeCompletedFuture {
             try PreparedChannel.install(
               on: channel,
-              context: context,
-              identity: identity,
-              isServer: false,
+              endpoint: endpoint,
               configuration: configuration,
               greeting: greeting
             )

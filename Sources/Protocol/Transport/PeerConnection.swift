@@ -11,6 +11,10 @@ import Synchronization
 public final class PeerConnection: Sendable {
   /// Who the peer is, by its certificate.
   public let peer: PeerIdentity
+  /// The number of the peer's certificate; nil where it showed none.
+  public let peerSerial: CertificateSerial?
+  /// From how far the peer comes, as far as limits go.
+  let network: RemoteNetwork
   /// The peer's address, for logs.
   public let remoteAddress: String
 
@@ -35,14 +39,16 @@ public final class PeerConnection: Sendable {
   init(
     channel: any Channel,
     session: NIOLoopBound<SessionHandler>,
-    peer: PeerIdentity,
+    peer: VerifiedPeer,
     counter: TrafficCounter,
     configuration: TransportConfiguration,
     streamBudget: PermitPool?
   ) {
     self.channel = channel
     self.session = session
-    self.peer = peer
+    self.peer = peer.identity
+    peerSerial = peer.serial
+    network = RemoteNetwork(channel.remoteAddress)
     self.counter = counter
     self.configuration = configuration
     self.streamBudget = streamBudget
@@ -52,6 +58,13 @@ public final class PeerConnection: Sendable {
 
   /// Bytes of frames so far in both directions.
   public var traffic: Traffic { counter.total }
+
+  /// Server: lifts the limits of a peer that has not said Hello. To be called once its Hello is accepted; without it the
+  /// connection ends after `helloTimeout`.
+  public func admit() {
+    let session = session
+    channel.eventLoop.execute { session.value.admit() }
+  }
 
   // MARK: Sending
 

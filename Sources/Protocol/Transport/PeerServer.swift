@@ -1,7 +1,7 @@
+import Foundation
 import Logging
 import NIOCore
 import NIOPosix
-import NIOSSL
 import Synchronization
 
 /// A connection that was refused before anybody could talk on it.
@@ -12,6 +12,8 @@ public struct RefusedPeer: Sendable, Equatable {
   public let code: ReasonCode
   /// A sentence with the details.
   public let text: String
+  /// How many were refused for the same reason since the last one that was reported, without a report of their own.
+  public let suppressed: Int
 }
 
 /// The side that listens: a socket whose authenticated connections each get a task.
@@ -23,19 +25,22 @@ public final class PeerServer: Sendable {
   private let configuration: TransportConfiguration
   private let connections: AsyncStream<PeerConnection>
   private let registry: ConnectionRegistry
+  private let current: CurrentEndpoint
 
   private init(
     port: Int,
     listener: any Channel,
     configuration: TransportConfiguration,
     connections: AsyncStream<PeerConnection>,
-    registry: ConnectionRegistry
+    registry: ConnectionRegistry,
+    current: CurrentEndpoint
   ) {
     self.port = port
     self.listener = listener
     self.configuration = configuration
     self.connections = connections
     self.registry = registry
+    self.current = current
   }
 
   deinit {
@@ -43,10 +48,12 @@ public final class PeerServer: Sendable {
     registry.closeAll()
   }
 
-  /// Listens on `host`:`port`; connections are served once `run` is called.
+  /// Listens on `host`:`port`; connections are served once `run` is called. Each has to be let in with
+  /// `PeerConnection.admit` within `helloTimeout`.
   /// - Parameters:
   ///   - port: 0 takes a free one.
-  ///   - onRefusal: called on an event loop for every connection that is refused, after it was logged.
+  ///   - onRefusal: called on an event loop for connections that are refused, after they were logged: for every one as
+  ///     long as they are few, else at a bounded rate.
   /// - Throws: `TransportError.cannotBind`, `IdentityError`.
   public static func bind(
     host: String,
@@ -57,10 +64,32 @@ public final class PeerServer: Sendable {
     logger: Logger = Logger(label: "fedlora.transport"),
     onRefusal: @escaping @Sendable (RefusedPeer) -> Void = { _ in }
   ) async throws -> PeerServer {
-    let tls = try identity.configuration(isServer: true)
-    let context = try describingErrors { try NIOSSLContext(configuration: tls) }
+    try await bind(
+      host: host,
+      port: port,
+      identity: identity,
+      callers: .participants,
+      configuration: configuration,
+      group: group,
+      logger: logger,
+      onRefusal: onRefusal
+    )
+  }
+
+  /// Also for a service that lets in those who have no certificate yet.
+  static func bind(
+    host: String,
+    port: Int,
+    identity: TLSIdentity,
+    callers: Endpoint.Callers,
+    configuration: TransportConfiguration,
+    group: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton,
+    logger: Logger,
+    onRefusal: @escaping @Sendable (RefusedPeer) -> Void
+  ) async throws -> PeerServer {
+    let current = try CurrentEndpoint(identity, callers: callers)
     let (stream, continuation) = AsyncStream<PeerConnection>.makeStream()
-    let registry = ConnectionRegistry(configuration: configuration) { refusal in
+    let registry = ConnectionRegistry(configuration: configuration, revocations: identity.revocations) { refusal in
       logger.warning(
         "connection refused",
         metadata: [
@@ -80,18 +109,13 @@ public final class PeerServer: Sendable {
             guard registry.beginHandshake(of: channel) else { throw TransportError.closed }
             let prepared = try PreparedChannel.install(
               on: channel,
-              context: context,
-              identity: identity,
-              isServer: true,
+              endpoint: current.endpoint,
               configuration: configuration,
               greeting: nil
             )
             prepared.peer.whenComplete { result in
-              guard registry.endHandshake(of: channel, result) else {
-                return prepared.session.value.report(
-                  code: .tooManyConnections,
-                  text: "\(configuration.maximumConnections) clients are connected"
-                )
+              if let refusal = registry.endHandshake(of: channel, session: prepared.session, result) {
+                return prepared.session.value.report(code: refusal.code, text: refusal.text)
               }
               guard case .success(let peer) = result else { return }
               prepared.session.value.greet()
@@ -106,7 +130,8 @@ public final class PeerServer: Sendable {
         listener: listener,
         configuration: configuration,
         connections: stream,
-        registry: registry
+        registry: registry,
+        current: current
       )
     } catch {
       throw TransportError.cannotBind(address: "\(host):\(port)", reason: "\(error)")
@@ -143,4 +168,69 @@ public final class PeerServer: Sendable {
 
   /// How many authenticated connections are open.
   public var connectionCount: Int { registry.connectionCount }
+
+  /// How many connections are in their handshake.
+  public var pendingCount: Int { registry.pendingCount }
+
+  // MARK: Identity
+
+  /// What this side shows to new connections, and what it knows to be revoked.
+  public var identity: TLSIdentity { current.identity }
+
+  /// From now on new connections see `identity`; open ones live on, except those whose certificate its revocation list
+  /// takes back. A list that is older than the present one, or missing, changes nothing.
+  /// - Throws: `IdentityError` where the identity is of another authority or another kind; then nothing changes.
+  public func replaceIdentity(_ identity: TLSIdentity) throws {
+    let revocations = try current.replace(by: identity)
+    registry.sweep(revocations: revocations)
+  }
+
+  /// Closes connections whose certificate has ended since they were made, and tells of refusals that were only counted.
+  /// To be called every few seconds.
+  public func sweep(at date: Date = Date()) {
+    registry.sweep(revocations: current.identity.revocations, at: date)
+    registry.tellOverdue()
+  }
+
+  /// Counts and tells that a layer above refuses a peer that was let in here.
+  public func noteRefusal(of connection: PeerConnection, code: ReasonCode, text: String) {
+    registry.refuse(address: connection.remoteAddress, code: code, text: text)
+  }
+}
+
+/// What a server shows, which may change while it serves.
+final class CurrentEndpoint: Sendable {
+  private struct State {
+    var identity: TLSIdentity
+    var endpoint: Endpoint
+  }
+  private let callers: Endpoint.Callers
+  private let state: Mutex<State>
+
+  init(_ identity: TLSIdentity, callers: Endpoint.Callers) throws(IdentityError) {
+    self.callers = callers
+    state = Mutex(State(identity: identity, endpoint: try Endpoint.server(identity, callers: callers)))
+  }
+
+  var identity: TLSIdentity { state.withLock { $0.identity } }
+  var endpoint: Endpoint { state.withLock { $0.endpoint } }
+
+  /// - Returns: the revocation list that counts from now on.
+  func replace(by identity: TLSIdentity) throws(IdentityError) -> RevocationList? {
+    let present = self.identity
+    guard identity.authority == present.authority else {
+      throw .certificate(reason: "the new certificate is of another authority; that takes a restart")
+    }
+    guard identity.identity == present.identity else {
+      throw .certificate(
+        reason: "the new certificate is one of \(identity.identity?.description ?? "nobody"), expected one of "
+          + "\(present.identity?.description ?? "nobody")"
+      )
+    }
+    var next = identity
+    if let known = present.revocations, known.number >= (identity.revocations?.number ?? 0) { next.revocations = known }
+    let endpoint = try Endpoint.server(next, callers: callers)
+    state.withLock { [next] in $0 = State(identity: next, endpoint: endpoint) }
+    return next.revocations
+  }
 }

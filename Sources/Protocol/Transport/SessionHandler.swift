@@ -31,11 +31,26 @@ final class SessionHandler: ChannelDuplexHandler {
   private var keepAliveTask: Scheduled<Void>?
   private var streamTask: Scheduled<Void>?
   private var nonce: UInt64 = 0
+  private let decoder: FrameDecoder
+  /// Server: frames that came before Hello was accepted; nil from then on, and on a client.
+  private var framesBeforeHello: Int?
+  private var helloTask: Scheduled<Void>?
 
-  init(configuration: TransportConfiguration, traffic: TrafficCounter, greeting: EventLoopPromise<Void>? = nil) {
+  init(
+    configuration: TransportConfiguration,
+    traffic: TrafficCounter,
+    decoder: FrameDecoder,
+    isServer: Bool,
+    greeting: EventLoopPromise<Void>? = nil
+  ) {
     self.configuration = configuration
     self.traffic = traffic
+    self.decoder = decoder
     self.greeting = greeting
+    if isServer {
+      framesBeforeHello = 0
+      decoder.maximumLength = min(configuration.maximumFrameLengthBeforeHello, configuration.maximumFrameLength)
+    }
   }
 
   // MARK: What a connection asks for, on the event loop
@@ -97,7 +112,24 @@ final class SessionHandler: ChannelDuplexHandler {
   /// Server: the first frame, which tells a client that its certificate was accepted.
   func greet() {
     guard phase == .open, let context else { return }
+    if framesBeforeHello != nil {
+      let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
+      let timeout = configuration.helloTimeout
+      helloTask = context.eventLoop.scheduleTask(in: TimeAmount(timeout)) {
+        bound.value.refuse(
+          .violation(code: .helloTimeout, text: "no Hello that could be accepted came within \(timeout)")
+        )
+      }
+    }
     send(WireEnvelope(.ping(.with { $0.nonce = nonce })), context: context)
+  }
+
+  /// Server: Hello is accepted; the limits of a connection that works count from now on.
+  func admit() {
+    helloTask?.cancel()
+    helloTask = nil
+    framesBeforeHello = nil
+    decoder.maximumLength = configuration.maximumFrameLength
   }
 
   /// Closes after what was written.
@@ -132,6 +164,12 @@ final class SessionHandler: ChannelDuplexHandler {
     guard phase == .open else { return }
     let envelope = unwrapInboundIn(data)
     keepAlive?.received(at: .now())
+    if let count = framesBeforeHello {
+      framesBeforeHello = count + 1
+      guard count < configuration.maximumFramesBeforeHello else {
+        return refuse(.violation(code: .tooManyFrames, text: "more than \(count) frames came before Hello"))
+      }
+    }
     if let greeting, envelope.message != nil {
       self.greeting = nil
       if case .error(let error) = envelope.message {
@@ -307,7 +345,9 @@ final class SessionHandler: ChannelDuplexHandler {
   private func stopTimers() {
     keepAliveTask?.cancel()
     streamTask?.cancel()
+    helloTask?.cancel()
     keepAliveTask = nil
     streamTask = nil
+    helloTask = nil
   }
 }

@@ -7,7 +7,9 @@ struct CA: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "ca",
     abstract: "Certificates: who may take part in a project.",
-    subcommands: [Init.self, Issue.self]
+    subcommands: [
+      Init.self, CAToken.self, CAServe.self, Issue.self, CAList.self, CARevoke.self, CARenewCoordinator.self,
+    ]
   )
 
   /// `fedlora ca init DIR`.
@@ -16,8 +18,8 @@ struct CA: AsyncParsableCommand {
       commandName: "init",
       abstract: "Make a certificate authority and the coordinator's certificate.",
       discussion: """
-        Writes DIR/ca-key.pem (0600; keep it off the network), DIR/ca.pem, and DIR/coordinator with the coordinator's key and
-        certificates. Nothing that exists is overwritten.
+        Writes DIR/ca-key.pem (0600; who has it can issue certificates), DIR/ca.pem, DIR/crl.pem, DIR/register.json, and
+        DIR/coordinator with the coordinator's key and certificates. Nothing that exists is overwritten.
         """
     )
 
@@ -29,9 +31,9 @@ struct CA: AsyncParsableCommand {
     var format: OutputFormat = .text
 
     func run() async throws {
-      let authority = try CertificateAuthority.create(
+      let made = try AuthorityFolder.create(
         in: URL(fileURLWithPath: folder),
-        coordinatorValidity: .days(days)
+        coordinatorValidity: .days(try CADays.checked(days))
       )
       struct Summary: Encodable {
         let authority: String
@@ -41,7 +43,7 @@ struct CA: AsyncParsableCommand {
       let summary = Summary(
         authority: folder,
         coordinator: folder + "/coordinator",
-        fingerprint: authority.fingerprint
+        fingerprint: made.authority.fingerprint
       )
       if format == .json { return try Output.printJSON(summary) }
       Output.write("authority \(summary.fingerprint)\ncoordinator's identity: \(summary.coordinator)")
@@ -52,9 +54,11 @@ struct CA: AsyncParsableCommand {
   struct Issue: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       commandName: "issue",
-      abstract: "Issue a participant's certificate.",
-      discussion:
-        "Writes CA/participants/NAME with the participant's key (0600) and certificates; hand that folder over safely."
+      abstract: "Issue a participant's certificate, with a key that is made here.",
+      discussion: """
+        Writes CA/participants/NAME with the participant's key (0600) and certificates; hand that folder over safely. With
+        fedlora ca token the key is made where it stays, and nothing but a word is handed over.
+        """
     )
 
     @Argument(help: "The participant's name: 1 to 64 letters, digits, dots, hyphens or underscores.")
@@ -67,10 +71,9 @@ struct CA: AsyncParsableCommand {
     var format: OutputFormat = .text
 
     func run() async throws {
-      let folder = URL(fileURLWithPath: ca)
       let participant = try ParticipantName(name)
-      let target = CertificateAuthority.participantFolder(participant, in: folder)
-      try CertificateAuthority.load(from: folder).issueParticipant(participant, to: target, validity: .days(days))
+      let target = try AuthorityFolder.open(URL(fileURLWithPath: ca))
+        .issueParticipant(participant, validity: .days(try CADays.checked(days)))
       struct Summary: Encodable {
         let name: String
         let identity: String
@@ -79,5 +82,14 @@ struct CA: AsyncParsableCommand {
       if format == .json { return try Output.printJSON(summary) }
       Output.write("identity of \(summary.name): \(summary.identity)")
     }
+  }
+}
+
+/// Numbers of days on the command line.
+enum CADays {
+  /// - Throws: `ValidationError` unless `days` is positive and at most a hundred years.
+  static func checked(_ days: Double) throws -> Double {
+    guard days > 0, days <= 36_500 else { throw ValidationError("--days is \(days), expected more than 0, at most 36500") }
+    return days
   }
 }

@@ -1,0 +1,58 @@
+import FedLoRAProtocol
+import Foundation
+import Logging
+
+/// Keeps a participant's identity folder from running out: once two thirds of the certificate's time are over it fetches
+/// the next one from where the identity came, and it warns where that cannot be done.
+public struct IdentityKeeper: Sendable {
+  /// The identity folder.
+  public let folder: URL
+  private let interval: Duration
+  private let logger: Logger
+  private let note: @Sendable (String) -> Void
+
+  /// - Parameters:
+  ///   - interval: how often the folder is looked at.
+  ///   - note: is told what people should know.
+  public init(
+    folder: URL,
+    interval: Duration = .seconds(6 * 3600),
+    logger: Logger = Logger(label: "fedlora.client"),
+    note: @escaping @Sendable (String) -> Void = { _ in }
+  ) {
+    self.folder = folder
+    self.interval = interval
+    self.logger = logger
+    self.note = note
+  }
+
+  /// Looks after the folder until the task is cancelled.
+  public func run() async {
+    while !Task.isCancelled {
+      await look(at: Date())
+      try? await Task.sleep(for: interval)
+    }
+  }
+
+  /// Looks once.
+  func look(at date: Date) async {
+    do {
+      let identity = try TLSIdentity.load(from: folder)
+      guard identity.expiry.isDue(at: date) else { return }
+      if Enrolment.address(of: folder) != nil {
+        let next = try await Enrolment.renew(folder)
+        note("renewed the certificate of \(next.participant?.rawValue ?? ""): \(next.expiry.sentence(at: date))")
+        return
+      }
+      if identity.expiry.isNear(at: date) {
+        warn("\(identity.expiry.sentence(at: date)); ask for the next one, or run 'fedlora enroll --renew'")
+      }
+    } catch is CancellationError {
+    } catch { warn("the certificate could not be renewed: \(error)") }
+  }
+
+  private func warn(_ text: String) {
+    logger.warning("identity", metadata: ["reason": .string(text)])
+    note(text)
+  }
+}
