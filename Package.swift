@@ -168,6 +168,12 @@ let package = Package(
       path: "Benchmarks/Accountant",
       swiftSettings: strict
     ),
+    .executableTarget(
+      name: "robust-benchmark",
+      dependencies: ["FedLoRACoordinator", "FedLoRAFederation", "FedLoRACheckpoint"],
+      path: "Benchmarks/Robust",
+      swiftSettings: strict
+    ),
     .testTarget(
       name: "FedLoRAKernelTests",
       dependencies: ["CKernels"],
@@ -210,6 +216,7 @@ let package = Package(
       name: "FedLoRAFederationTests",
       dependencies: ["FedLoRAFederation", "FedLoRALinearAlgebra", "FedLoRACheckpoint"],
       path: "Tests/FederationTests",
+      exclude: ["Fixtures"],
       swiftSettings: strict
     ),
     .testTarget(
@@ -253,6 +260,36 @@ let package = Package(
         .product(name: "Logging", package: "swift-log"),
       ],
       path: "Tests/Support",
+      swiftSettings: strict
+    ),
+    .target(
+      name: "CSimulatedFiles",
+      path: "Tests/CSimulatedFiles",
+      linkerSettings: [.linkedLibrary("sqlite3")]
+    ),
+    .target(
+      name: "FedLoRAFaultSimulation",
+      dependencies: [
+        "CSimulatedFiles", "FedLoRACoordinator", "FedLoRAClient", "FedLoRAFederation", "FedLoRAProtocol",
+        "FedLoRACheckpoint", "FedLoRATestSupport",
+        .product(name: "Logging", package: "swift-log"),
+      ],
+      path: "Tests/FaultSimulation",
+      swiftSettings: strict
+    ),
+    .executableTarget(
+      name: "fault-simulation",
+      dependencies: [
+        "FedLoRAFaultSimulation",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      path: "Tests/FaultSimulator",
+      swiftSettings: strict
+    ),
+    .testTarget(
+      name: "FedLoRAFaultSimulationTests",
+      dependencies: ["FedLoRAFaultSimulation", "FedLoRACheckpoint", "FedLoRACoordinator"],
+      path: "Tests/FaultSimulationTests",
       swiftSettings: strict
     ),
     .testTarget(

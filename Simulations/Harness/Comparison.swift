@@ -6,7 +6,7 @@ import FedLoRAEngine
 import Foundation
 import Logging
 
-/// Plays every method of a scenario at every ε with every seed, and keeps each result in a file of its own, so that a
+/// Plays every method of a scenario at every ε, under every attack, with every seed, and keeps each result in a file of its own, so that a
 /// comparison that was stopped goes on where it was.
 ///
 /// Methods are paired: with one seed all have the same partition, start, cohorts and batches. Where learning rates are
@@ -22,14 +22,17 @@ public struct Comparison: Sendable {
     let method: String
     /// Nil takes the scenario's own privacy section; 0 is without privacy.
     let epsilon: Double?
+    /// Nil takes the scenario's own section of hostile clients; `none` is without.
+    var attack: String?
     let seed: UInt64
     let factor: Double
     let isTuning: Bool
 
     var name: String {
       let privacy = epsilon.map { $0 == 0 ? "-none" : "-eps\(Comparison.short($0))" } ?? ""
+      let hostile = attack.map { $0 == "none" ? "-honest" : "-\($0)" } ?? ""
       let tuning = isTuning ? "-tuning\(Comparison.short(factor))" : ""
-      return "\(method)\(privacy)-seed\(seed)\(tuning)"
+      return "\(method)\(privacy)\(hostile)-seed\(seed)\(tuning)"
     }
   }
 
@@ -59,9 +62,10 @@ public struct Comparison: Sendable {
     )
     var player = CellPlayer(scenario: scenario, folder: folder, logger: logger, report: onEvent)
     let epsilons: [Double?] = scenario.compare.epsilons.isEmpty ? [nil] : scenario.compare.epsilons
+    let attacks: [String?] = scenario.compare.attacks.isEmpty ? [nil] : scenario.compare.attacks
     var factors: [String: Double] = [:]
     let isTuned = scenario.compare.tuningFactors.count > 1
-    var total = epsilons.count * scenario.strategies.count * scenario.compare.seeds.count
+    var total = epsilons.count * attacks.count * scenario.strategies.count * scenario.compare.seeds.count
     if isTuned { total += epsilons.count * scenario.strategies.count * scenario.compare.tuningFactors.count }
     player.total = total
     if isTuned {
@@ -75,13 +79,24 @@ public struct Comparison: Sendable {
     var report = ComparisonReport(scenario: scenario.name, runs: [], folder: folder.path)
     for seed in scenario.compare.seeds {
       for epsilon in epsilons {
-        for method in scenario.strategies {
-          let factor = factors[key(method, epsilon)] ?? 1
-          let cell = Cell(method: method, epsilon: epsilon, seed: seed, factor: factor, isTuning: false)
-          let row = try await player.play(cell)
-          results.append(.init(method: method, epsilon: epsilon, seed: seed, factor: factor, row: row))
-          // Hours may lie between the first cell and the last: what is known so far can be read at any time.
-          report = try write(results)
+        for attack in attacks {
+          for method in scenario.strategies {
+            let factor = factors[key(method, epsilon)] ?? 1
+            let cell = Cell(
+              method: method,
+              epsilon: epsilon,
+              attack: attack,
+              seed: seed,
+              factor: factor,
+              isTuning: false
+            )
+            let row = try await player.play(cell)
+            results.append(
+              .init(method: method, epsilon: epsilon, attack: attack, seed: seed, factor: factor, row: row)
+            )
+            // Hours may lie between the first cell and the last: what is known so far can be read at any time.
+            report = try write(results)
+          }
         }
       }
     }
@@ -98,13 +113,15 @@ public struct Comparison: Sendable {
     return report
   }
 
-  /// The factor whose tuning run ends with the best mean accuracy over clients; the smallest among equals.
+  /// The factor whose tuning run, without hostile clients where the comparison chooses them, ends with the best mean accuracy
+  /// over clients; the smallest among equals.
   private func tune(_ method: String, _ epsilon: Double?, _ player: inout CellPlayer) async throws -> Double {
     var best: (factor: Double, accuracy: Double)?
     for factor in scenario.compare.tuningFactors.sorted() {
       let cell = Cell(
         method: method,
         epsilon: epsilon,
+        attack: scenario.compare.attacks.isEmpty ? nil : "none",
         seed: scenario.compare.tuningSeed,
         factor: factor,
         isTuning: true
@@ -193,6 +210,15 @@ struct CellPlayer {
         method.privacy.level = .record
       }
     }
+    switch cell.attack {
+    case nil: break
+    case "none"?: own.poison.clients = 0
+    case let attack?:
+      guard let known = PoisonSection.Attack(rawValue: attack) else {
+        throw ConfigurationError(source: scenario.name, key: "compare.attacks", reason: "names no attack '\(attack)'")
+      }
+      own.poison.attack = known
+    }
     if cell.isTuning, own.compare.tuningRounds > 0 {
       // A shorter run would be calibrated to less noise; a rate is to be chosen under that of the runs it is for.
       if let noise = try own.calibratedNoise(of: method) {
@@ -219,6 +245,9 @@ struct CellPlayer {
       let adapter: AdapterSection
       let training: TrainingSection
       let privacy: PrivacySection
+      // Nil where there is nothing of the kind, so that results from before they existed are still known.
+      let aggregation: AggregationSection?
+      let poison: PoisonSection?
     }
     var clients = own.clients
     // How many train at a time changes nothing but the time.
@@ -237,7 +266,9 @@ struct CellPlayer {
         strategy: method.strategy,
         adapter: method.adapter,
         training: method.training,
-        privacy: method.privacy
+        privacy: method.privacy,
+        aggregation: method.aggregation == .mean ? nil : method.aggregation,
+        poison: own.poison.clients == 0 ? nil : own.poison
       )
     )
     return SHA256.hash(data: bytes).map { String(format: "%02x", $0) }.joined()

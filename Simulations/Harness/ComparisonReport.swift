@@ -8,6 +8,8 @@ public struct ComparisonReport: Encodable, Sendable {
     public let method: String
     /// Target ε; 0 without privacy; nil where the scenario's own section holds.
     public let epsilon: Double?
+    /// What hostile clients sent; nil where the scenario's own section holds.
+    public let attack: String?
     /// The seed.
     public let seed: UInt64
     /// Factor on the learning rates that was chosen on the tuning seed.
@@ -38,12 +40,14 @@ public struct ComparisonReport: Encodable, Sendable {
     }
   }
 
-  /// One line of the table: a method at one ε.
+  /// One line of the table: a method at one ε under one attack.
   public struct Line: Encodable, Sendable {
     /// The method's name.
     public let method: String
     /// Target ε.
     public let epsilon: Double?
+    /// What hostile clients sent.
+    public let attack: String?
     /// Chosen factor on the learning rates.
     public let factor: Double
     /// Mean over clients of the accuracy on the client's own mix.
@@ -52,7 +56,7 @@ public struct ComparisonReport: Encodable, Sendable {
     public let worst: Estimate?
     /// Accuracy on the pooled held-out set.
     public let global: Estimate?
-    /// This method's clients' mean minus that of the first method at the same ε, seed by seed.
+    /// This method's clients' mean minus that of the first method at the same ε and under the same attack, seed by seed.
     public let againstFirst: Estimate?
     /// Bytes that the clients sent and received, mean over seeds.
     public let bytesUp: Double
@@ -60,6 +64,8 @@ public struct ComparisonReport: Encodable, Sendable {
     public let bytesDown: Double
     /// The largest ε that any client of any seed spent.
     public let largestEpsilon: Double?
+    /// Seconds that the coordinator took to make one update of a round's updates, mean over rounds and seeds.
+    public let aggregationSeconds: Double?
     /// Seeds.
     public let runs: Int
   }
@@ -68,7 +74,7 @@ public struct ComparisonReport: Encodable, Sendable {
   public let scenario: String
   /// All runs.
   public let runs: [Run]
-  /// A line for each method and ε.
+  /// A line for each method, ε and attack.
   public let lines: [Line]
   /// The folder that holds the runs' results.
   public let folder: String
@@ -78,13 +84,15 @@ public struct ComparisonReport: Encodable, Sendable {
     self.runs = runs
     self.folder = folder
     var lines: [Line] = []
-    var seen: [(String, Double?)] = []
-    for run in runs where !seen.contains(where: { $0 == (run.method, run.epsilon) }) {
-      seen.append((run.method, run.epsilon))
+    var seen: [(String, Double?, String?)] = []
+    for run in runs where !seen.contains(where: { $0 == (run.method, run.epsilon, run.attack) }) {
+      seen.append((run.method, run.epsilon, run.attack))
     }
-    for (method, epsilon) in seen {
-      let own = runs.filter { $0.method == method && $0.epsilon == epsilon }
-      let reference = runs.filter { $0.method == runs[0].method && $0.epsilon == epsilon }
+    for (method, epsilon, attack) in seen {
+      let same = runs.filter { $0.epsilon == epsilon && $0.attack == attack }
+      let own = same.filter { $0.method == method }
+      let reference = same.filter { $0.method == runs[0].method }
+      let durations = own.compactMap(\.row.aggregationSeconds)
       let differences = own.compactMap { run -> Double? in
         guard let other = reference.first(where: { $0.seed == run.seed }) else { return nil }
         return run.row.meanClientAccuracy.flatMap { mine in other.row.meanClientAccuracy.map { mine - $0 } }
@@ -93,6 +101,7 @@ public struct ComparisonReport: Encodable, Sendable {
         Line(
           method: method,
           epsilon: epsilon,
+          attack: attack,
           factor: own.first?.factor ?? 1,
           clients: Estimate(own.compactMap(\.row.meanClientAccuracy)),
           worst: Estimate(own.compactMap(\.row.worstClientAccuracy)),
@@ -101,6 +110,7 @@ public struct ComparisonReport: Encodable, Sendable {
           bytesUp: own.reduce(0) { $0 + Double($1.row.bytesUp) } / Double(max(1, own.count)),
           bytesDown: own.reduce(0) { $0 + Double($1.row.bytesDown) } / Double(max(1, own.count)),
           largestEpsilon: own.compactMap(\.row.epsilon).max(),
+          aggregationSeconds: durations.isEmpty ? nil : durations.reduce(0, +) / Double(durations.count),
           runs: own.count
         )
       )
@@ -115,21 +125,22 @@ public struct ComparisonReport: Encodable, Sendable {
   /// The table as plain text: accuracies in percent with the half width of their 95 % interval over the seeds.
   public var table: String {
     let first = runs.first?.method ?? "the first"
-    let header = [
-      "method", "target ε", "clients' mean", "worst client", "global", "against \(first)", "MB up", "MB down",
-      "largest ε",
-      "rate ×",
-    ]
+    let hasAttacks = runs.contains { $0.attack != nil }
+    let header =
+      ["method"] + (hasAttacks ? ["attack"] : []) + [
+        "target ε", "clients' mean", "worst client", "global", "against \(first)", "MB up", "MB down", "largest ε",
+        "rate ×",
+      ] + (hasAttacks ? ["aggregation ms"] : [])
     return TextTable.draw(
       header,
       lines.map { line in
-        [
-          line.method, line.epsilon.map { $0 == 0 ? "none" : Comparison.short($0) } ?? "-",
-          ComparisonReport.percent(line.clients), ComparisonReport.percent(line.worst),
+        [line.method] + (hasAttacks ? [line.attack ?? "-"] : []) + [
+          line.epsilon.map { $0 == 0 ? "none" : Comparison.short($0) } ?? "-", ComparisonReport.percent(line.clients),
+          ComparisonReport.percent(line.worst),
           ComparisonReport.percent(line.global), ComparisonReport.percent(line.againstFirst, signed: true),
           String(format: "%.2f", line.bytesUp / 1e6), String(format: "%.2f", line.bytesDown / 1e6),
           line.largestEpsilon.map { String(format: "%.4f", $0) } ?? "-", Comparison.short(line.factor),
-        ]
+        ] + (hasAttacks ? [line.aggregationSeconds.map { String(format: "%.1f", 1000 * $0) } ?? "-"] : [])
       }
     )
   }

@@ -6,7 +6,7 @@ public struct ResultRow: Codable, Sendable, Equatable {
   public var name: String
   /// Whether it is a reference point rather than a federation.
   public var isBaseline: Bool
-  /// Mean over clients of the accuracy on the client's own label mix, in [0, 1].
+  /// Mean over clients, without hostile ones, of the accuracy on the client's own label mix, in [0, 1].
   public var meanClientAccuracy: Double?
   /// The worst client's.
   public var worstClientAccuracy: Double?
@@ -20,9 +20,12 @@ public struct ResultRow: Codable, Sendable, Equatable {
   /// Largest ε that any client spent, by its ledger; at client level what the run spent, by the coordinator's account. Nil
   /// without privacy.
   public var epsilon: Double?
+  /// Seconds that the coordinator took to make one update of a round's updates, mean over rounds; nil without a federation, and
+  /// where clients are the unit of privacy.
+  public var aggregationSeconds: Double?
   /// Wall-clock seconds.
   public var seconds: Double
-  /// Accuracy of every client on its own held-out examples, by name.
+  /// Accuracy of every client that is not hostile on its own held-out examples, by name.
   public var clientAccuracies: [String: Double]
 
   enum CodingKeys: String, CodingKey {
@@ -33,7 +36,9 @@ public struct ResultRow: Codable, Sendable, Equatable {
     case globalAccuracy = "global_accuracy"
     case bytesUp = "bytes_up"
     case bytesDown = "bytes_down"
-    case epsilon, seconds
+    case epsilon
+    case aggregationSeconds = "aggregation_seconds"
+    case seconds
     case clientAccuracies = "client_accuracies"
   }
 

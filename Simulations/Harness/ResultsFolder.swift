@@ -1,5 +1,6 @@
 import FedLoRACheckpoint
 import FedLoRACoordinator
+import FedLoRAFederation
 import FedLoRAProtocol
 import Foundation
 import Synchronization
@@ -85,6 +86,11 @@ final class ResultsFolder: Sendable {
       return ["event": "update-accepted", "round": round, "client": name, "metrics": metrics]
     case .updateRefused(let round, let name, let code, let reason):
       return ["event": "update-refused", "round": round, "client": name, "code": code, "reason": reason]
+    case .aggregated(let round, let rule, let updates, let leftOut, let scaledDown, let seconds):
+      return [
+        "event": "aggregated", "round": round, "rule": rule.rawValue, "updates": updates, "left_out": leftOut,
+        "scaled_down": scaledDown, "seconds": seconds,
+      ]
     case .roundCommitted(let round, let updates, let counts, let loss, let traffic, let epsilon):
       return [
         "event": "round-committed", "round": round, "updates": updates, "counts": counts, "loss": loss ?? NSNull(),

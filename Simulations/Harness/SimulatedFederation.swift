@@ -8,6 +8,7 @@ import FedLoRAFederation
 import FedLoRAProtocol
 import Foundation
 import Logging
+import Synchronization
 
 /// One method played by a real coordinator on loopback and real clients over TLS, with a throw-away authority.
 struct SimulatedFederation: Sendable {
@@ -29,6 +30,7 @@ struct SimulatedFederation: Sendable {
     let definition = try definition()
     let authority = try CertificateAuthority()
     let (name, report) = (method.name, report)
+    let seconds = Mutex<[Double]>([])
     let server = try await CoordinatorServer.start(
       manifest: definition.manifest,
       initialState: definition.initialState,
@@ -39,14 +41,18 @@ struct SimulatedFederation: Sendable {
       // All clients live in this process.
       configuration: .crowd,
       logger: logger
-    ) { report(.coordinator(strategy: name, $0)) }
+    ) { event in
+      if case .aggregated(_, _, _, _, _, let duration) = event { seconds.withLock { $0.append(duration) } }
+      report(.coordinator(strategy: name, event))
+    }
     let (result, outcomes) = try await play(server, authority, definition.manifest)
     switch result.outcome {
     // The state after the last round within the budget stands.
     case .completed, .budgetSpent: break
     default: throw SimulationError.federationFailed(strategy: name, reason: "\(result.outcome)")
     }
-    let row = try await evaluate(definition.manifest, result, outcomes, start: start)
+    var row = try await evaluate(definition.manifest, result, outcomes, start: start)
+    row.aggregationSeconds = seconds.withLock { $0.isEmpty ? nil : $0.reduce(0, +) / Double($0.count) }
     report(.finished(row))
     return row
   }
@@ -72,20 +78,27 @@ struct SimulatedFederation: Sendable {
       adapter: method.adapter,
       training: method.training,
       cohort: cohort,
-      privacy: privacy
+      privacy: privacy,
+      aggregation: method.aggregation
     )
   }
+
+  /// The clients that send something else than what they trained.
+  private var poisoned: Set<String> { scenario.poison.names(among: data.clients.map(\.name), seed: scenario.seed) }
 
   private func play(
     _ server: CoordinatorServer,
     _ authority: CertificateAuthority,
     _ manifest: WireRunManifest
   ) async throws -> (CoordinatorResult, [String: ClientOutcome]) {
-    try await withThrowingTaskGroup(of: (String, ClientOutcome)?.self) { group in
+    let poisoned = poisoned
+    return try await withThrowingTaskGroup(of: (String, ClientOutcome)?.self) { group in
       let result = Task { try await server.run() }
       for client in data.clients {
         let identity = try authority.issueParticipant(try ParticipantName(client.name))
-        let trainer = trainer(client, manifest)
+        let isPoisoned = poisoned.contains(client.name)
+        let honest = trainer(client, manifest, flipsLabels: isPoisoned && scenario.poison.attack == .labelFlip)
+        let trainer: any LocalTrainer = isPoisoned ? PoisonedTrainer(honest, scenario.poison) : honest
         let federated = FederatedClient(
           identity: identity,
           host: "127.0.0.1",
@@ -124,8 +137,10 @@ struct SimulatedFederation: Sendable {
     var global: [Double] = []
     let adapters = folder.appendingPathComponent("adapters")
     // The pooled set is large and personal models are many: an even choice of them stands for all.
-    let step = max(1, (data.clients.count + SimulatedFederation.pooledModels - 1) / SimulatedFederation.pooledModels)
-    for (index, client) in data.clients.enumerated() {
+    // What becomes of the hostile clients' own models is nobody's concern.
+    let honest = data.clients.filter { !poisoned.contains($0.name) }
+    let step = max(1, (honest.count + SimulatedFederation.pooledModels - 1) / SimulatedFederation.pooledModels)
+    for (index, client) in honest.enumerated() {
       guard let outcome = outcomes[client.name] else { continue }
       let trainer = trainer(client, manifest)
       let assignment = RoundAssignment(
@@ -159,12 +174,16 @@ struct SimulatedFederation: Sendable {
     )
   }
 
-  private func trainer(_ client: SimulatedClient, _ manifest: WireRunManifest) -> EngineTrainer {
+  private func trainer(
+    _ client: SimulatedClient,
+    _ manifest: WireRunManifest,
+    flipsLabels: Bool = false
+  ) -> EngineTrainer {
     EngineTrainer(
       slots: slots,
       data: LocalData(
         ClientRecords(
-          examples: client.train,
+          examples: flipsLabels ? PoisonedTrainer.flipped(client.train, labels: data.labels.count) : client.train,
           labels: data.labels,
           maxLength: min(scenario.model.maxLength, data.base.spec.maximumPositions),
           fingerprint: client.fingerprint

@@ -14,11 +14,14 @@ public struct SimulationReport: Codable, Sendable, Equatable {
     public var testExamples: Int
     /// Training examples of each class.
     public var labelCounts: [String: Int]
+    /// Whether it sent something else than what it trained.
+    public var isHostile: Bool
     enum CodingKeys: String, CodingKey {
       case name, origin
       case trainExamples = "train_examples"
       case testExamples = "test_examples"
       case labelCounts = "label_counts"
+      case isHostile = "is_hostile"
     }
   }
 

@@ -81,6 +81,7 @@ public struct SimulationRun: Sendable {
       )
       rows.append(try await federation.run())
     }
+    let hostile = scenario.poison.names(among: data.clients.map(\.name), seed: scenario.seed)
     let summary = SimulationReport(
       scenario: scenario.name,
       rows: rows,
@@ -90,7 +91,8 @@ public struct SimulationRun: Sendable {
           origin: client.origin,
           trainExamples: client.train.count,
           testExamples: client.test.count,
-          labelCounts: Dictionary(uniqueKeysWithValues: zip(data.labels, client.labelCounts))
+          labelCounts: Dictionary(uniqueKeysWithValues: zip(data.labels, client.labelCounts)),
+          isHostile: hostile.contains(client.name)
         )
       },
       seconds: (ContinuousClock.now - start).seconds,

@@ -5,67 +5,43 @@ public enum DurableFile {
   /// Replaces the file at `url` by `data`: written aside, synced, renamed, and the folder synced.
   /// - Parameter permissions: POSIX mode of the new file, before the process's umask does not apply.
   /// - Throws: `DurableFileError` with the path and the system's reason.
-  public static func write(_ data: Data, to url: URL, permissions: mode_t = 0o644) throws {
-    let aside = url.deletingLastPathComponent().appendingPathComponent(
-      ".\(url.lastPathComponent).\(UUID().uuidString).tmp"
-    )
-    let descriptor = open(aside.path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, permissions)
-    guard descriptor >= 0 else { throw DurableFileError(path: url.path, operation: "create") }
+  public static func write(
+    _ data: Data,
+    to url: URL,
+    permissions: mode_t = 0o644,
+    on files: any FileSystem = LocalFileSystem()
+  ) throws {
+    let folder = url.deletingLastPathComponent()
+    let aside = folder.appendingPathComponent(".\(url.lastPathComponent).\(UUID().uuidString).tmp")
+    let file = try files.create(aside, permissions: permissions)
     do {
-      try writeAll(data, to: descriptor, path: url.path)
-      guard fsync(descriptor) == 0 else { throw DurableFileError(path: url.path, operation: "sync") }
+      defer { file.close() }
+      try file.write(data)
+      try file.sync()
     } catch {
-      close(descriptor)
-      unlink(aside.path)
+      try? files.remove(aside)
       throw error
     }
-    close(descriptor)
-    guard rename(aside.path, url.path) == 0 else {
-      let failure = DurableFileError(path: url.path, operation: "rename into place")
-      unlink(aside.path)
-      throw failure
+    do { try files.rename(aside, to: url) } catch {
+      try? files.remove(aside)
+      throw error
     }
-    try syncDirectory(url.deletingLastPathComponent())
+    try files.syncDirectory(folder)
   }
 
-  /// Makes a folder with all that are missing above it, and the entry of each durable in its parent.
+  /// Makes a folder with all that are missing above it, and the entry of each durable in its parent; also that of a folder
+  /// that is there, since who made it may have been killed before it was durable.
   /// - Throws: `DurableFileError`; also where a file has the name.
-  public static func makeDirectory(_ url: URL) throws {
-    var information = stat()
-    if stat(url.path, &information) == 0, information.st_mode & S_IFMT == S_IFDIR { return }
+  public static func makeDirectory(_ url: URL, on files: any FileSystem = LocalFileSystem()) throws {
     let parent = url.deletingLastPathComponent()
-    if parent.path != url.path { try makeDirectory(parent) }
-    // Another process may have made it in between.
-    if mkdir(url.path, 0o755) != 0 {
-      let failure = DurableFileError(path: url.path, operation: "make the folder")
-      guard failure.code == EEXIST, stat(url.path, &information) == 0, information.st_mode & S_IFMT == S_IFDIR else {
-        throw failure
-      }
-    }
-    try syncDirectory(parent)
+    guard parent.path != url.path else { return }
+    if !files.exists(url) { try makeDirectory(parent, on: files) }
+    _ = try files.makeDirectory(url)
+    try files.syncDirectory(parent)
   }
 
   /// Makes renames and removals in `directory` durable.
-  public static func syncDirectory(_ directory: URL) throws {
-    let descriptor = open(directory.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-    guard descriptor >= 0 else { throw DurableFileError(path: directory.path, operation: "open") }
-    defer { close(descriptor) }
-    guard fsync(descriptor) == 0 else { throw DurableFileError(path: directory.path, operation: "sync") }
-  }
-
-  private static func writeAll(_ data: Data, to descriptor: Int32, path: String) throws {
-    try data.withUnsafeBytes { buffer in
-      var offset = 0
-      while offset < buffer.count {
-        let written = Foundation.write(descriptor, buffer.baseAddress?.advanced(by: offset), buffer.count - offset)
-        if written < 0 {
-          if errno == EINTR { continue }
-          throw DurableFileError(path: path, operation: "write")
-        }
-        offset += written
-      }
-    }
-  }
+  public static func syncDirectory(_ directory: URL) throws { try LocalFileSystem().syncDirectory(directory) }
 }
 
 /// A file could not be made durable.
@@ -78,10 +54,13 @@ public struct DurableFileError: Error, Equatable, CustomStringConvertible {
   public let code: Int32
 
   /// Takes the error number of the call that just failed.
-  init(path: String, operation: String) {
+  init(path: String, operation: String) { self.init(path: path, operation: operation, code: errno) }
+
+  /// Takes everything.
+  public init(path: String, operation: String, code: Int32) {
     self.path = path
     self.operation = operation
-    self.code = errno
+    self.code = code
   }
 
   /// One sentence for people.

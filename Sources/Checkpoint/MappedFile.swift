@@ -2,11 +2,24 @@ import Foundation
 
 /// A whole file mapped read-only into memory for as long as the object lives.
 ///
-/// `@unchecked Sendable`: the mapping is immutable after `init` and is unmapped only in `deinit`.
-final class MappedFile: @unchecked Sendable {
-  let bytes: UnsafeRawBufferPointer
+/// `@unchecked Sendable`: the bytes are immutable after `init` and are let go of only in `deinit`.
+public final class MappedFile: @unchecked Sendable {
+  /// The content; valid as long as this object lives.
+  public let bytes: UnsafeRawBufferPointer
+  private let isMapped: Bool
 
-  init(_ url: URL) throws {
+  /// Takes a copy of bytes that are not in a file of this machine.
+  public init(copying data: Data) {
+    let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: data.count, alignment: 64)
+    data.copyBytes(to: copy)
+    bytes = UnsafeRawBufferPointer(copy)
+    isMapped = false
+  }
+
+  /// Maps a file.
+  /// - Throws: `SafetensorsError` with code `unreadable`.
+  public init(_ url: URL) throws {
+    isMapped = true
     let descriptor = open(url.path, O_RDONLY | O_CLOEXEC)
     guard descriptor >= 0 else { throw MappedFile.failure(url, "cannot be opened") }
     defer { close(descriptor) }
@@ -27,6 +40,7 @@ final class MappedFile: @unchecked Sendable {
   }
 
   deinit {
+    guard isMapped else { return bytes.deallocate() }
     if let address = bytes.baseAddress { munmap(UnsafeMutableRawPointer(mutating: address), bytes.count) }
   }
 

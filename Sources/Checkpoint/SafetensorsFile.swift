@@ -11,8 +11,8 @@ public final class SafetensorsFile: Sendable {
 
   /// Maps `url` and checks its header.
   /// - Throws: `SafetensorsError`.
-  public init(opening url: URL) throws {
-    file = try MappedFile(url)
+  public init(opening url: URL, on files: any FileSystem = LocalFileSystem()) throws {
+    file = try files.map(url)
     path = url.path
     let header = try SafetensorsHeader(file.bytes, file: url.path)
     entries = header.entries
@@ -93,8 +93,8 @@ public final class SafetensorsFile: Sendable {
   }
 
   /// Reads every tensor of a file of floating-point tensors.
-  public static func read(_ url: URL) throws -> TensorSet {
-    let file = try SafetensorsFile(opening: url)
+  public static func read(_ url: URL, on files: any FileSystem = LocalFileSystem()) throws -> TensorSet {
+    let file = try SafetensorsFile(opening: url, on: files)
     return try TensorSet(file.names.map { ($0, try file.tensor($0)) })
   }
 
@@ -142,8 +142,13 @@ extension SafetensorsFile {
 
   /// Writes `tensors` to `url` aside, synced and renamed.
   /// - Throws: `DurableFileError`.
-  public static func write(_ tensors: TensorSet, to url: URL, metadata: [String: String] = [:]) throws {
-    try DurableFile.write(serialize(tensors, metadata: metadata), to: url)
+  public static func write(
+    _ tensors: TensorSet,
+    to url: URL,
+    metadata: [String: String] = [:],
+    on files: any FileSystem = LocalFileSystem()
+  ) throws {
+    try DurableFile.write(serialize(tensors, metadata: metadata), to: url, on: files)
   }
 
   private static func quoted(_ text: String) throws -> String {

@@ -12,6 +12,7 @@ extension ClientPolicy {
     min_noise_multiplier: 0.3
     models: []
     strategies: []
+    aggregations: []
     metrics: [loss]
     allow_seeded_noise: false
     declared_examples: 0
@@ -44,6 +45,7 @@ extension ClientPolicy {
       )
     }
     for name in strategies { try ranges.oneOf(StrategyName.allCases.map(\.rawValue), name, "strategies") }
+    for name in aggregations { try ranges.oneOf(AggregationName.allCases.map(\.rawValue), name, "aggregations") }
     for metric in metrics { try ranges.oneOf(["loss"], metric, "metrics") }
     try ranges.atLeast(0, declaredExamples, "declared_examples")
   }

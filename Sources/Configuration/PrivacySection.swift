@@ -269,6 +269,9 @@ struct PrivacyTermsBuilder {
   private var mostParticipations: Int {
     if section.participations > 0 { return min(section.participations, rounds) }
     guard cohort.selection == "balanced", section.level == .record else { return rounds }
-    return min(rounds, (rounds * cohort.clientsPerRound + cohort.minClients - 1) / cohort.minClients)
+    return min(
+      rounds,
+      (rounds * (cohort.clientsPerRound + cohort.overSelected) + cohort.minClients - 1) / cohort.minClients
+    )
   }
 }

@@ -34,6 +34,8 @@ public struct RunConfiguration: Codable, Sendable, Equatable {
   public var cohort: CohortSection
   /// In which sense the run is private.
   public var privacy: PrivacySection
+  /// How the updates of a round become one.
+  public var aggregation: AggregationSection
 
   /// Where the coordinator listens.
   public struct ListenSection: Codable, Sendable, Equatable {
@@ -65,8 +67,13 @@ public struct RunConfiguration: Codable, Sendable, Equatable {
       clients_per_round: 3
       quorum: 2
       deadline_seconds: 600
+      over_selected: 0
+      upload_grace_seconds: 0
+      max_attempts: 3
+      most_connected: 0
       selection: random
     \(PrivacySection.defaults)
+    \(AggregationSection.defaults)
     """
 
   /// Reads a run file, with `assignments` (`key=value`) laid over it.

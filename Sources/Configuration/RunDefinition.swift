@@ -24,7 +24,8 @@ public struct RunDefinition: Sendable {
     adapter: AdapterSection,
     training: TrainingSection,
     cohort: CohortSection,
-    privacy: PrivacySection
+    privacy: PrivacySection,
+    aggregation: AggregationSection = .mean
   ) throws {
     let ranges = Ranges(source: "configuration")
     try ranges.require(!name.isEmpty, "name", "is empty; clients keep the run's state under its name")
@@ -34,6 +35,7 @@ public struct RunDefinition: Sendable {
     try adapter.validate(ranges, strategy: strategy.name)
     try training.validate(ranges)
     try cohort.validate(ranges)
+    try aggregation.validate(ranges, cohort: cohort, strategy: strategy, privacy: privacy)
     var manifest = WireRunManifest()
     manifest.runID = name
     manifest.seed = seed
@@ -78,6 +80,13 @@ public struct RunDefinition: Sendable {
     manifest.cohort.quorum = try RunDefinition.count(cohort.quorum, "cohort.quorum", atLeast: 1)
     manifest.cohort.deadlineSeconds = cohort.deadlineSeconds
     manifest.cohort.selection = cohort.selection
+    manifest.cohort.overSelected = try RunDefinition.count(cohort.overSelected, "cohort.over_selected", atLeast: 0)
+    manifest.cohort.uploadGraceSeconds = cohort.uploadGraceSeconds
+    // Left out where it is the usual number, so that the terms of older runs stay what they are.
+    if cohort.maxAttempts != CohortSection.usualAttempts {
+      manifest.cohort.maxAttempts = try RunDefinition.count(cohort.maxAttempts, "cohort.max_attempts", atLeast: 1)
+    }
+    manifest.cohort.mostConnected = try RunDefinition.count(cohort.mostConnected, "cohort.most_connected", atLeast: 0)
     let privacyTerms = PrivacyTermsBuilder(
       section: privacy,
       rounds: rounds,
@@ -87,6 +96,7 @@ public struct RunDefinition: Sendable {
       weighting: strategy.weighting
     )
     if let terms = try privacyTerms.terms() { manifest.privacy = terms }
+    if let rule = aggregation.wire { manifest.aggregation = rule }
     let rule = try Strategy(
       name: strategy.name,
       head: head,
@@ -126,7 +136,8 @@ public struct RunDefinition: Sendable {
       adapter: configuration.adapter,
       training: configuration.training,
       cohort: configuration.cohort,
-      privacy: configuration.privacy
+      privacy: configuration.privacy,
+      aggregation: configuration.aggregation
     )
   }
 

@@ -35,6 +35,10 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
   public var cohort: CohortSection
   /// In which sense the runs are private.
   public var privacy: PrivacySection
+  /// How the updates of a round become one.
+  public var aggregation: AggregationSection
+  /// Which clients are hostile, and what they send.
+  public var poison: PoisonSection
   /// What `--compare` plays.
   public var compare: CompareSection
   /// Changes for one method, by its name in `strategies`.
@@ -43,7 +47,7 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
   enum CodingKeys: String, CodingKey {
     case name, seed, output, rounds, model, data, clients, strategies, baselines
     case centralisedEpochs = "centralised_epochs"
-    case strategy, adapter, training, cohort, privacy, compare, overrides
+    case strategy, adapter, training, cohort, privacy, aggregation, poison, compare, overrides
   }
 
   /// A reference point.
@@ -143,13 +147,28 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
     public var clippingNorm: Double?
     /// FedSA's form of personal tensors under privacy.
     public var personal: String?
+    /// The rule by which updates become one.
+    public var aggregation: AggregationName?
+    /// How many updates of a round the rule is to withstand.
+    public var byzantine: Int?
+    /// Norm bound: the largest norm of an update's difference.
+    public var normBound: Double?
+    /// Norm bound: the same in units of the median norm.
+    public var normMultiple: Double?
+    /// Trimmed mean: the share of values that is left out at each end.
+    public var trim: Double?
+    /// Multi-Krum: updates that are averaged.
+    public var keep: Int?
     enum CodingKeys: String, CodingKey, CaseIterable {
       case strategy
       case learningRate = "learning_rate"
       case headLearningRate = "head_learning_rate"
       case optimizer, schedule, head, rank, initialisation, epsilon
       case clippingNorm = "clipping_norm"
-      case personal
+      case personal, aggregation, byzantine
+      case normBound = "norm_bound"
+      case normMultiple = "norm_multiple"
+      case trim, keep
     }
 
     static let keys = CodingKeys.allCases.map(\.rawValue)
@@ -190,8 +209,14 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
       clients_per_round: 3
       quorum: 2
       deadline_seconds: 600
+      over_selected: 0
+      upload_grace_seconds: 0
+      max_attempts: 3
+      most_connected: 0
       selection: random
     \(PrivacySection.defaults)
+    \(AggregationSection.defaults)
+    \(PoisonSection.defaults)
     \(CompareSection.defaults)
     overrides: {}
     """
@@ -235,6 +260,8 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
     public var training: TrainingSection
     /// In which sense it is private.
     public var privacy: PrivacySection
+    /// How the updates of a round become one.
+    public var aggregation: AggregationSection
   }
 
   /// The noise multiplier of a method over all rounds of this scenario; nil without privacy.
@@ -254,7 +281,14 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
   public func method(_ name: String) -> Method? {
     let own = overrides[name]
     guard let rule = own?.strategy ?? StrategyName(rawValue: name) else { return nil }
-    var method = Method(name: name, strategy: strategy, adapter: adapter, training: training, privacy: privacy)
+    var method = Method(
+      name: name,
+      strategy: strategy,
+      adapter: adapter,
+      training: training,
+      privacy: privacy,
+      aggregation: aggregation
+    )
     method.strategy.name = rule
     if rule != .fedsvd { method.strategy.refactoriseEvery = 1 }
     guard let own else { return method }
@@ -269,6 +303,12 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
     if own.epsilon == 0 { method.privacy.level = .none }
     if let value = own.clippingNorm { method.privacy.clippingNorm = value }
     if let value = own.personal { method.privacy.personal = value }
+    if let value = own.aggregation { method.aggregation.rule = value }
+    if let value = own.byzantine { method.aggregation.byzantine = value }
+    if let value = own.normBound { method.aggregation.normBound = value }
+    if let value = own.normMultiple { method.aggregation.normMultiple = value }
+    if let value = own.trim { method.aggregation.trim = value }
+    if let value = own.keep { method.aggregation.keep = value }
     return method
   }
 }

@@ -75,6 +75,8 @@ extension TrainingSection {
 }
 
 extension CohortSection {
+  /// Attempts at a round where nothing else is said.
+  static let usualAttempts = 3
   /// A year; a longer deadline is a mistake, and the clock has an end.
   static let longestDeadline = 31_536_000.0
 
@@ -93,6 +95,19 @@ extension CohortSection {
       "is \(quorum), but min_clients is \(minClients); a run must not start with fewer clients than a round needs"
     )
     try ranges.oneOf(["random", "balanced"], selection, "cohort.selection")
+    try ranges.atLeast(0, overSelected, "cohort.over_selected")
+    try ranges.atLeast(1, maxAttempts, "cohort.max_attempts")
+    try ranges.require(
+      mostConnected == 0 || mostConnected >= max(minClients, clientsPerRound + overSelected),
+      "cohort.most_connected",
+      "is \(mostConnected), expected 0 (no bound) or at least min_clients and the clients that a round asks, "
+        + "\(max(minClients, clientsPerRound + overSelected))"
+    )
+    try ranges.require(
+      uploadGraceSeconds >= 0 && uploadGraceSeconds <= CohortSection.longestDeadline,
+      "cohort.upload_grace_seconds",
+      "is \(uploadGraceSeconds), expected 0 up to a year (\(Int(CohortSection.longestDeadline)))"
+    )
     try ranges.positive(deadlineSeconds, "cohort.deadline_seconds")
     try ranges.require(
       deadlineSeconds <= CohortSection.longestDeadline,
@@ -122,6 +137,7 @@ extension RunConfiguration {
     try cohort.validate(ranges)
     try privacy.validate(ranges)
     try privacy.validate(cohort, ranges)
+    try aggregation.validate(ranges, cohort: cohort, strategy: strategy, privacy: privacy)
   }
 
   static func validate(labels: [String], _ ranges: Ranges) throws {
@@ -194,6 +210,12 @@ extension ScenarioConfiguration {
     try privacy.validate(ranges)
     try privacy.validate(cohort, ranges)
     try compare.validate(ranges)
+    try poison.validate(ranges, clients: clients)
+    try ranges.require(
+      poison.clients > 0 || compare.attacks.allSatisfy { $0 == "none" },
+      "poison.clients",
+      "is 0, but compare.attacks names attacks; say how many clients are hostile"
+    )
     for (index, name) in strategies.enumerated() {
       guard let own = method(name) else {
         throw ConfigurationError(
@@ -211,6 +233,8 @@ extension ScenarioConfiguration {
         let field = fault.key.split(separator: ".").last ?? ""
         throw ConfigurationError(source: source, key: "overrides.\(name).\(field)", reason: fault.reason)
       }
+      // What the rule does not go together with may be of the scenario as well as of the override.
+      try own.aggregation.validate(ranges, cohort: cohort, strategy: own.strategy, privacy: own.privacy)
       try own.adapter.validate(ranges, strategy: own.strategy.name)
       _ = try own.adapter.resolvedInitialisation(for: own.strategy.name, privacy: own.privacy, source: source)
     }

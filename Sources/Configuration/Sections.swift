@@ -106,10 +106,22 @@ public struct CohortSection: Codable, Sendable, Equatable {
   public var deadlineSeconds: Double
   /// `random`, or `balanced`: who took part least comes first.
   public var selection: String
+  /// Clients that are asked beyond `clients_per_round`; the round closes with the first `clients_per_round` updates.
+  public var overSelected: Int
+  /// Seconds by which a round may close later than its deadline while updates are still arriving.
+  public var uploadGraceSeconds: Double
+  /// Failed attempts at one round after which the run fails.
+  public var maxAttempts: Int
+  /// Idle clients beyond so many are asked to come back later; 0 lets all stay connected.
+  public var mostConnected: Int
   enum CodingKeys: String, CodingKey {
     case minClients = "min_clients"
     case clientsPerRound = "clients_per_round"
     case quorum
+    case overSelected = "over_selected"
+    case uploadGraceSeconds = "upload_grace_seconds"
+    case maxAttempts = "max_attempts"
+    case mostConnected = "most_connected"
     case deadlineSeconds = "deadline_seconds"
     case selection
   }

@@ -18,6 +18,8 @@ public struct RecoveredRun: Sendable, Equatable {
   public let known: Set<String>
   /// The clients that are not to be asked again.
   public let retired: Set<String>
+  /// Those among them whom the operator sent away.
+  public let dismissed: [String: Dismissal]
   /// In how many rounds each client was asked, the open one included.
   public let participations: [String: Int]
 
@@ -31,6 +33,7 @@ public struct RecoveredRun: Sendable, Equatable {
     roster: [String] = [],
     known: Set<String> = [],
     retired: Set<String> = [],
+    dismissed: [String: Dismissal] = [:],
     participations: [String: Int] = [:],
     attemptWasGiven: Bool = false
   ) {
@@ -43,6 +46,21 @@ public struct RecoveredRun: Sendable, Equatable {
     self.roster = roster
     self.known = known.union(roster)
     self.retired = retired
+    self.dismissed = dismissed
     self.participations = participations
+  }
+}
+
+/// How the operator sent a client away.
+public struct Dismissal: Sendable, Equatable {
+  /// What the client is told.
+  public let reason: String
+  /// Whether nothing more of it counts; else it may finish the open round.
+  public let isRemoval: Bool
+
+  /// Takes both.
+  public init(reason: String, isRemoval: Bool) {
+    self.reason = reason
+    self.isRemoval = isRemoval
   }
 }

@@ -26,6 +26,11 @@ public enum RunEvent: Sendable, Equatable {
   case updateReceived(name: String, round: Int, examples: Int, digest: String)
   /// An update was found invalid.
   case updateRefused(name: String, round: Int, code: String, reason: String)
+  /// Updates of this round are arriving from these clients, and made progress since they were last reported. To be
+  /// reported before a deadline.
+  case uploading(round: Int, names: Set<String>)
+  /// The operator sends a client away for good. With `discards` its update of the open round does not count either.
+  case dismissed(name: String, reason: String, discards: Bool)
   /// The cohort that `RunEffect.drawCohort` asked for.
   case cohortDrawn(round: Int, cohort: [String])
   /// The run's own privacy budget does not allow another release.
@@ -64,6 +69,10 @@ public enum RunEffect: Sendable, Equatable {
   case roster(name: String, isReady: Bool)
   /// Keep that this client is not asked again in the run, because its own budget is spent; `code` is its reason.
   case retire(name: String, code: String)
+  /// Keep, in one step, that the operator sent this client away; with `discards` its update of this round is forgotten.
+  case sendAway(name: String, round: Int, code: String, reason: String, discards: Bool)
+  /// Tell a client that it takes part no more, and end its connection.
+  case dismiss(name: String, reason: String)
   /// Keep for the audit what became of a client in a round.
   case record(name: String, round: Int, code: String, reason: String)
   /// Aggregate these updates, make the next state durable and commit the round in one transaction, then report
@@ -139,6 +148,12 @@ public enum ReasonCode {
   public static let budgetSpent = "budget-spent"
   /// The client declined because it took part in as many rounds as it agreed to: it is not asked again in the run.
   public static let participationsSpent = "participations-spent"
+  /// The round had enough updates before this client's came.
+  public static let surplus = "surplus"
+  /// The operator lets the client finish its round and asks it no more.
+  public static let drained = "drained"
+  /// The operator took the client, and its update of the open round, out of the run.
+  public static let removed = "removed"
   /// The update counts.
   public static let accepted = "accepted"
   /// The same update came again.
@@ -159,6 +174,7 @@ public enum ReasonCode {
 
   /// The codes that are recorded with what became of a client. Every other code that is recorded says why an update was refused.
   static let own: Set<String> = [
-    lost, returned, deadline, declined, accepted, duplicate, late, notAssigned, futureRound, conflict, populationFull,
+    surplus, drained, removed, lost, returned, deadline, declined, accepted, duplicate, late, notAssigned, futureRound,
+    conflict, populationFull,
   ]
 }

@@ -13,6 +13,7 @@ struct RunFiles: Sendable {
   let directory: URL
 
   var database: URL { directory.appendingPathComponent("run.sqlite") }
+  var lock: URL { directory.appendingPathComponent("lock") }
   var states: URL { directory.appendingPathComponent("state", isDirectory: true) }
   var allUpdates: URL { directory.appendingPathComponent("updates", isDirectory: true) }
 
@@ -41,8 +42,14 @@ struct RunFiles: Sendable {
     return updates(round: round).appendingPathComponent("\(file).safetensors")
   }
 
-  /// Makes a folder, and its entry in the parent durable.
-  static func makeDirectory(_ url: URL) throws { try DurableFile.makeDirectory(url) }
+  /// Makes the folders, and everything that is in them durable: a coordinator that was killed may not have waited for that.
+  func settle(on disk: any FileSystem) throws {
+    for folder in [directory, states, allUpdates] { try DurableFile.makeDirectory(folder, on: disk) }
+    for folder in [directory, states, allUpdates] { try disk.syncDirectory(folder) }
+    for round in try disk.names(in: allUpdates) {
+      try? disk.syncDirectory(allUpdates.appendingPathComponent(round, isDirectory: true))
+    }
+  }
 
   private static func padded(_ round: Int) -> String {
     let digits = String(round)

@@ -1,5 +1,8 @@
 /// The events of a run, one case each.
 extension RunState {
+  /// Within this time an update that is arriving must make progress once the deadline has passed.
+  static let uploadProgress = Duration.seconds(5)
+
   /// Takes one event and says what is to be done about it.
   public mutating func apply(_ event: RunEvent, now: RunInstant) -> [RunEffect] {
     var effects: [RunEffect] = []
@@ -8,6 +11,9 @@ extension RunState {
       return effects
     }
     switch event {
+    case .clientReady(let name, _, let pendingRound) where dismissed[name] != nil && isAtWork(name):
+      // A drained client finishes its round, and is asked for no other.
+      welcomeBack(name, pendingRound: pendingRound, &effects)
     case .clientReady(let name, let examples, let pendingRound):
       guard admit(name, &effects) else { break }
       if ready.updateValue(examples, forKey: name) == nil, expected.remove(name) == nil {
@@ -73,6 +79,14 @@ extension RunState {
       } else if phase == .waiting {
         failAttempt(now, &effects)
       }
+    case .uploading(let round, let names):
+      guard round == current.round, phase == .open, names.contains(where: { current.members[$0] == .training }),
+        let deadline = current.deadline, let latest = current.latestDeadline, now >= deadline, now < latest
+      else { break }
+      // Looked at again soon: who stalls is a straggler after all.
+      current.deadline = min(latest, now.advanced(by: RunState.uploadProgress))
+    case .dismissed(let name, let reason, let discards):
+      dismiss(name, reason: reason, discards: discards, now, &effects)
     case .cohortDrawn(let round, let cohort):
       guard phase == .drawing, round == current.round else { break }
       open(cohort, now, &effects)
@@ -99,8 +113,8 @@ extension RunState {
     case .updateRefused(let name, let round, let code, let reason):
       effects.append(.record(name: name, round: round, code: code, reason: reason))
       effects.append(.ack(name: name, round: round, status: .refused, reason: "\(code): \(reason)"))
-    case .clientReady, .clientLost, .declined, .cohortDrawn, .budgetSpent, .deadlinePassed, .roundCommitted,
-      .storeFailed, .commitFailed, .stop, .stopAfterRound, .abort:
+    case .clientReady, .clientLost, .declined, .uploading, .dismissed, .cohortDrawn, .budgetSpent, .deadlinePassed,
+      .roundCommitted, .storeFailed, .commitFailed, .stop, .stopAfterRound, .abort:
       break
     }
   }

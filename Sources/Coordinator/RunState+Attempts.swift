@@ -22,8 +22,9 @@ extension RunState {
     phase = .open
     let deadline = now.advanced(by: policy.deadline)
     current.deadline = deadline
+    current.latestDeadline = deadline.advanced(by: policy.uploadGrace)
     let asked = CohortSelection.select(
-      policy.clientsPerRound - current.acceptedCount,
+      policy.clientsPerRound + policy.overSelected - current.acceptedCount,
       from: candidates,
       seed: seed,
       round: current.round,
@@ -46,7 +47,7 @@ extension RunState {
   }
 
   mutating func closeIfDone(isDeadline: Bool, _ now: RunInstant, _ effects: inout [RunEffect]) {
-    guard phase == .open, isDeadline || current.trainingCount == 0 else {
+    guard phase == .open, isDeadline || current.trainingCount == 0 || hasEnough else {
       // While waiting for another attempt a late update may complete the quorum.
       if phase == .waiting, current.attempt > 0, current.acceptedCount >= policy.quorum { commit(&effects) }
       return
@@ -58,9 +59,20 @@ extension RunState {
     }
   }
 
+  /// Whether the round is closed although others are still at work.
+  private var hasEnough: Bool { policy.overSelected > 0 && current.acceptedCount >= policy.clientsPerRound }
+
   mutating func commit(_ effects: inout [RunEffect]) {
     phase = .committing
     current.deadline = nil
+    current.latestDeadline = nil
+    if hasEnough {
+      for name in current.cohort where current.members[name] == .training {
+        current.count(ReasonCode.surplus)
+        let reason = "the round had its \(policy.clientsPerRound) updates"
+        effects.append(.record(name: name, round: current.round, code: ReasonCode.surplus, reason: reason))
+      }
+    }
     effects.append(
       .commit(round: current.round, contributions: current.contributions, counts: current.counts)
     )
@@ -91,6 +103,12 @@ extension RunState {
   mutating func advance(_ now: RunInstant, _ effects: inout [RunEffect]) {
     let contributions = current.contributions
     effects.append(.announceCommit(round: current.round, to: current.cohort, updates: contributions.count))
+    for name in current.cohort {
+      // They stayed for this round only.
+      if let dismissal = dismissed[name], !dismissal.isRemoval {
+        effects.append(.dismiss(name: name, reason: dismissal.reason))
+      }
+    }
     guard current.round < policy.rounds else {
       finish(.completed, &effects)
       return

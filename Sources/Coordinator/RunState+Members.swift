@@ -8,7 +8,10 @@ extension RunState {
 
   /// Whether a client that accepted the manifest is one of the run's.
   mutating func admit(_ name: String, _ effects: inout [RunEffect]) -> Bool {
-    if retired.contains(name) { return false }
+    if retired.contains(name) {
+      if let dismissal = dismissed[name] { effects.append(.dismiss(name: name, reason: dismissal.reason)) }
+      return false
+    }
     if case .secret(let population, _) = policy.draw, !known.contains(name), known.count >= population {
       effects.append(
         .record(
@@ -22,6 +25,13 @@ extension RunState {
     }
     known.insert(name)
     return true
+  }
+
+  func isAtWork(_ name: String) -> Bool {
+    switch current.members[name] {
+    case .training?, .lost?: phase == .open || phase == .waiting
+    default: false
+    }
   }
 
   mutating func retire(_ name: String, code: String, _ effects: inout [RunEffect]) {
@@ -41,11 +51,39 @@ extension RunState {
     finish(
       .failed(
         reason: "round \(current.round) needs \(policy.quorum) updates, but \(left) of \(known.union(retired).count) "
-          + "clients are left; the others have spent their privacy budget or their participations"
+          + "clients are left; the others have spent their privacy budget or their participations, or were sent away"
       ),
       &effects
     )
     return true
+  }
+
+  /// The operator sends a client away.
+  /// - Parameter discards: whether its update of the open round is taken out; else it may still finish that round.
+  mutating func dismiss(_ name: String, reason: String, discards: Bool, _ now: RunInstant, _ effects: inout [RunEffect])
+  {
+    let code = discards ? ReasonCode.removed : ReasonCode.drained
+    if let before = dismissed[name], before.isRemoval || !discards { return }
+    let isOpen = phase == .open || phase == .waiting
+    dismissed[name] = Dismissal(reason: reason, isRemoval: discards)
+    retired.insert(name)
+    effects.append(
+      .sendAway(name: name, round: current.round, code: code, reason: reason, discards: discards && isOpen)
+    )
+    leaveRoster(name, &effects)
+    switch current.members[name] {
+    case .training? where isOpen && !discards, .lost? where isOpen && !discards, .accepted? where !discards:
+      // It is let go with the commit of this round.
+      return
+    case .accepted? where isOpen, .training? where isOpen, .lost? where isOpen:
+      current.members[name] = .declined
+      current.count(code)
+    default: break
+    }
+    effects.append(.dismiss(name: name, reason: reason))
+    guard isOpen else { return }
+    if failIfTooFewAreLeft(&effects) { return }
+    closeIfDone(isDeadline: false, now, &effects)
   }
 
   mutating func welcomeBack(_ name: String, pendingRound: Int?, _ effects: inout [RunEffect]) {
@@ -101,6 +139,7 @@ extension RunState {
     case ReasonCode.duplicate: "this update was accepted before"
     case ReasonCode.conflict: "another update of round \(round) was accepted before"
     case ReasonCode.notAssigned: "round \(round) was not given to this client"
+    case ReasonCode.removed: "the operator took this client out of the run"
     case ReasonCode.futureRound: "round \(round) has not begun; the run is at round \(current)"
     default: "round \(round) is closed; the run is at round \(current)"
     }

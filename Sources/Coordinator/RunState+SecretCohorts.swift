@@ -16,6 +16,7 @@ extension RunState {
     current.attempt = 1
     let deadline = now.advanced(by: policy.deadline)
     current.deadline = deadline
+    current.latestDeadline = deadline.advanced(by: policy.uploadGrace)
     let cohort = cohort.filter(known.contains).sorted(by: CohortSelection.precedes)
     let present = cohort.filter { ready[$0] != nil }
     for name in cohort { assign(name, ready[name] == nil ? .lost : .training) }

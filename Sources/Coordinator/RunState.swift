@@ -38,6 +38,16 @@
 /// is only how many clients must be ready before the draw, so that an unattended run does not spend its budget. More
 /// clients than the population are turned away.
 ///
+/// **Over-selection** (`RoundPolicy.overSelected`). More clients are asked than the round needs, and it is committed with the
+/// first `clientsPerRound` updates; who comes later is answered LATE. Which updates those are depends on time, so such a run
+/// is not repeatable to the byte.
+///
+/// **Slow lines** (`RoundPolicy.uploadGrace`). When the deadline passes while updates of the open round are arriving, it is
+/// put off as long as they make progress, at most by the grace.
+///
+/// **Leaving.** The operator can drain a client, which then finishes the round that it is at work on, or remove it: its update
+/// of the open round is taken out again. Neither is asked again in the run, also after a restart.
+///
 /// **Stopping.** A run can be stopped at once, which leaves the open round to be asked for again, or after the open
 /// round. Neither is kept: a coordinator that is started again goes on.
 ///
@@ -70,6 +80,8 @@ public struct RunState: Sendable, Equatable {
     public internal(set) var counts: [String: Int]
     /// Until when the attempt, or the wait for one, lasts; nil before the first attempt.
     public internal(set) var deadline: RunInstant?
+    /// Until when the deadline may be put off for updates that are arriving.
+    var latestDeadline: RunInstant?
 
     init(round: Int, attempt: Int = 0, members: [String: MemberStatus] = [:]) {
       self.round = round
@@ -127,6 +139,8 @@ public struct RunState: Sendable, Equatable {
   public internal(set) var known: Set<String> = []
   /// Clients that are not asked again.
   public internal(set) var retired: Set<String> = []
+  /// Those among them whom the operator sent away.
+  public internal(set) var dismissed: [String: Dismissal] = [:]
   /// In how many rounds each client was asked, the open one included.
   public internal(set) var participations: [String: Int] = [:]
   /// Who contributed what to the last committed round.
@@ -155,6 +169,7 @@ public struct RunState: Sendable, Equatable {
     expected = Set(recovered.roster).subtracting(recovered.retired)
     known = recovered.known
     retired = recovered.retired
+    dismissed = recovered.dismissed
     participations = recovered.participations
     current = OpenRound(
       round: recovered.lastCommittedRound + 1,
@@ -162,7 +177,9 @@ public struct RunState: Sendable, Equatable {
       members: recovered.members
     )
     // A crash can fall between retiring and the record of why: nothing is awaited from a client that has retired.
-    for name in retired where current.members[name] == .training || current.members[name] == .lost {
+    for name in retired
+    where dismissed[name]?.isRemoval != false && (current.members[name] == .training || current.members[name] == .lost)
+    {
       current.members[name] = .declined
     }
     if current.acceptedCount > 0 { current.counts[ReasonCode.accepted] = current.acceptedCount }
@@ -193,6 +210,7 @@ public struct RunState: Sendable, Equatable {
     if !expected.isEmpty { effects.append(.armTimer(round: 0, attempt: 0, at: deadline)) }
     if current.attempt > 0 {
       current.deadline = deadline
+      current.latestDeadline = deadline.advanced(by: policy.uploadGrace)
       effects.append(.armTimer(round: current.round, attempt: current.attempt, at: deadline))
       closeIfDone(isDeadline: false, now, &effects)
     }
@@ -213,6 +231,7 @@ public struct RunState: Sendable, Equatable {
       return .answered(.refused, code: ReasonCode.futureRound)
     }
     if round == current.round {
+      if dismissed[name]?.isRemoval == true { return .answered(.refused, code: ReasonCode.removed) }
       switch current.members[name] {
       case .accepted(_, let accepted)?:
         return accepted == digest

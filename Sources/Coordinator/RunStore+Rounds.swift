@@ -107,7 +107,7 @@ extension RunStore {
     let last = try lastCommittedRound()
     if round == last { return }
     guard round == last + 1 else { throw RunStoreError.roundOutOfTurn(found: round, expected: last + 1) }
-    try SafetensorsFile.write(state, to: files.state(afterRound: round), metadata: ["round": String(round)])
+    try SafetensorsFile.write(state, to: files.state(afterRound: round), metadata: ["round": String(round)], on: disk)
     let names = Set(contributions.map(\.name))
     let encoder = JSONEncoder()
     encoder.outputFormatting = .sortedKeys
@@ -134,7 +134,7 @@ extension RunStore {
         )
       }
     }
-    try? FileManager.default.removeItem(at: files.updates(round: round))
+    try? disk.remove(files.updates(round: round))
   }
 
   /// Keeps how the run ended; a stopped run is not over and keeps nothing but a line in the audit.
@@ -156,7 +156,7 @@ extension RunStore {
 
   /// The state after a committed round; 0 is the start.
   public func state(afterRound round: Int) throws -> TensorSet {
-    try SafetensorsFile.read(files.state(afterRound: round))
+    try SafetensorsFile.read(files.state(afterRound: round), on: disk)
   }
 
   /// Every round so far, in order.
@@ -192,7 +192,7 @@ extension RunStore {
 
   /// What is needed to go on after a restart. Who was at work counts as training; who has a durable update counts as
   /// accepted, whether or not it was told so.
-  /// - Throws: `RunStoreError.damaged` when a file that must be there is missing.
+  /// - Throws: `RunStoreError.damaged` when a file that must be there is missing, or is no safetensors file.
   public func recover() throws -> RecoveredRun {
     let recovered = try database.read { db in
       let last = try Int.fetchOne(db, sql: "SELECT max(number) FROM round WHERE committedAt IS NOT NULL") ?? 0
@@ -224,6 +224,7 @@ extension RunStore {
         roster: try String.fetchAll(db, sql: "SELECT name FROM client WHERE isReady ORDER BY name"),
         known: try String.fetchSet(db, sql: "SELECT name FROM client"),
         retired: try String.fetchSet(db, sql: "SELECT name FROM retired"),
+        dismissed: try RunStore.dismissed(db),
         participations: Dictionary(
           uniqueKeysWithValues: try Row.fetchAll(db, sql: "SELECT name, count(*) FROM participant GROUP BY name")
             .map { ($0[0], $0[1]) }
@@ -251,6 +252,26 @@ extension RunStore {
     ).map { Contribution(name: $0["name"], examples: $0["examples"], digest: $0["digest"]) }
   }
 
+  /// Whom the operator sent away; why, the audit's last word on it says.
+  private static func dismissed(_ db: Database) throws -> [String: Dismissal] {
+    let rows = try Row.fetchAll(
+      db,
+      sql: """
+        SELECT retired.name, retired.code, audit.reason FROM retired
+        JOIN audit ON audit.name = retired.name AND audit.code = retired.code
+        WHERE retired.code IN (?, ?) ORDER BY audit.id
+        """,
+      arguments: [ReasonCode.drained, ReasonCode.removed]
+    )
+    return Dictionary(
+      rows.map { row in
+        let dismissal = Dismissal(reason: row["reason"], isRemoval: row["code"] == ReasonCode.removed)
+        return (row["name"], dismissal)
+      },
+      uniquingKeysWith: { $1 }
+    )
+  }
+
   private static func outcome(_ db: Database) throws -> RunOutcome? {
     guard let row = try Row.fetchOne(db, sql: "SELECT outcome, reason FROM run") else { return nil }
     return switch row["outcome"] as String? {
@@ -262,8 +283,11 @@ extension RunStore {
   }
 
   private func requireFile(_ url: URL) throws {
-    guard FileManager.default.fileExists(atPath: url.path) else {
+    guard disk.exists(url) else {
       throw RunStoreError.damaged(path: directory.path, reason: "\(url.path) is missing")
+    }
+    do { _ = try SafetensorsFile(opening: url, on: disk) } catch let error as SafetensorsError {
+      throw RunStoreError.damaged(path: directory.path, reason: "\(error)")
     }
   }
 }

@@ -29,7 +29,7 @@ extension RunStore {
       throw RunStoreError.metricNotFinite(name: name, metric: metric.key)
     }
     let file = try files.update(round: round, name: name)
-    return try updateLock.withLock { _ in
+    return try updateLock.withLock { settledRound in
       let known = try database.read { db in
         try String.fetchOne(
           db,
@@ -38,11 +38,15 @@ extension RunStore {
         )
       }
       if let known { return known == digest ? .duplicate : .conflict }
-      try RunFiles.makeDirectory(files.updates(round: round))
+      if settledRound != round {
+        try DurableFile.makeDirectory(files.updates(round: round), on: disk)
+        settledRound = round
+      }
       try SafetensorsFile.write(
         tensors,
         to: file,
-        metadata: ["round": String(round), "client": name, "examples": String(examples), "digest": digest]
+        metadata: ["round": String(round), "client": name, "examples": String(examples), "digest": digest],
+        on: disk
       )
       try database.write { db in
         try db.execute(
@@ -60,22 +64,35 @@ extension RunStore {
     }
   }
 
-  /// Forgets an update that came too late to count although it was wanted when it began to arrive.
-  public func discardUpdate(round: Int, name: String) throws {
+  /// Keeps that the operator sent a client away, in one transaction; see `RunEffect.sendAway`.
+  public func sendAway(name: String, round: Int, code: String, reason: String, discards: Bool) throws {
     let file = try files.update(round: round, name: name)
     try updateLock.withLock { _ in
       try database.write { db in
+        try db.execute(
+          sql: "INSERT OR REPLACE INTO retired (name, code, at) VALUES (?, ?, ?)",
+          arguments: [name, code, now]
+        )
+        try db.execute(
+          sql: "INSERT INTO audit (at, round, name, code, reason) VALUES (?, ?, ?, ?, ?)",
+          arguments: [now, round, name, code, reason]
+        )
+        guard discards else { return }
         for table in ["\"update\"", "metric"] {
           try db.execute(sql: "DELETE FROM \(table) WHERE round = ? AND name = ?", arguments: [round, name])
         }
+        try db.execute(
+          sql: "UPDATE participant SET status = 'declined' WHERE round = ? AND name = ?",
+          arguments: [round, name]
+        )
       }
-      try? FileManager.default.removeItem(at: file)
+      if discards { try? disk.remove(file) }
     }
   }
 
   /// The tensors of a stored update of a round that is not committed yet.
   public func update(round: Int, name: String) throws -> TensorSet {
-    try SafetensorsFile.read(files.update(round: round, name: name))
+    try SafetensorsFile.read(files.update(round: round, name: name), on: disk)
   }
 
   /// The metrics of a round by client.

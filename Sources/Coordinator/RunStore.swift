@@ -36,9 +36,11 @@ public final class RunStore: Sendable {
 
   let files: RunFiles
   let database: DatabasePool
-  /// Two updates of one client must not race for one file.
-  let updateLock = Mutex<Void>(())
-  private let lock: RunLock
+  /// Two updates of one client must not race for one file. Holds the round whose folder is known to be durable.
+  let updateLock = Mutex<Int?>(nil)
+  /// Where everything but the database lies.
+  let disk: any FileSystem
+  private let lock: any FileLock
   private let clock: @Sendable () -> Date
 
   /// Begins a run in a new or empty folder.
@@ -46,71 +48,95 @@ public final class RunStore: Sendable {
   ///   - directory: made where it does not exist.
   ///   - run: what the run is.
   ///   - initialState: the tensors that round 1 sends.
+  ///   - disk: where the folder lies. The database is SQLite's to write; a disk that is not this machine's needs a SQLite
+  ///     file system (VFS) that leads to it.
   ///   - clock: the time of day, for the records.
   /// - Throws: `RunStoreError`, `DurableFileError`.
   public static func create(
     at directory: URL,
     run: Description,
     initialState: TensorSet,
+    on disk: any FileSystem = LocalFileSystem(),
     clock: @escaping @Sendable () -> Date = { Date() }
   ) throws -> RunStore {
     let files = RunFiles(directory: directory)
     do {
-      try RunFiles.makeDirectory(directory)
+      try DurableFile.makeDirectory(directory, on: disk)
     } catch {
       throw RunStoreError.cannotOpen(path: directory.path, reason: "\(error)")
     }
-    let lock = try RunLock(directory: directory)
+    return try naming(directory) { try create(files, run: run, initialState: initialState, on: disk, clock: clock) }
+  }
+
+  private static func create(
+    _ files: RunFiles,
+    run: Description,
+    initialState: TensorSet,
+    on disk: any FileSystem,
+    clock: @escaping @Sendable () -> Date
+  ) throws -> RunStore {
+    let directory = files.directory
+    let lock = try takeLock(files, on: disk)
     let database = try openDatabase(files)
     // A crash while a run was being created leaves a database without a run: that is as good as none.
     guard try database.read({ try Row.fetchOne($0, sql: "SELECT 1 FROM run") }) == nil else {
       throw RunStoreError.runExists(path: directory.path)
     }
-    try RunFiles.makeDirectory(files.states)
-    try RunFiles.makeDirectory(files.allUpdates)
-    try SafetensorsFile.write(initialState, to: files.state(afterRound: 0), metadata: ["round": "0"])
+    try files.settle(on: disk)
+    try SafetensorsFile.write(initialState, to: files.state(afterRound: 0), metadata: ["round": "0"], on: disk)
     try database.write { db in
       try db.execute(
         sql: "INSERT INTO run (id, runID, seed, manifest, createdAt) VALUES (1, ?, ?, ?, ?)",
         arguments: [run.runID, Int64(bitPattern: run.seed), run.manifest, RunStore.text(clock())]
       )
     }
-    return RunStore(files: files, run: run, database: database, lock: lock, clock: clock)
+    return RunStore(files: files, run: run, database: database, disk: disk, lock: lock, clock: clock)
   }
 
   /// Opens the run in a folder, to go on with it.
   /// - Throws: `RunStoreError`.
   public static func open(
     at directory: URL,
+    on disk: any FileSystem = LocalFileSystem(),
     clock: @escaping @Sendable () -> Date = { Date() }
   ) throws -> RunStore {
     let files = RunFiles(directory: directory)
-    guard FileManager.default.fileExists(atPath: files.database.path) else {
-      throw RunStoreError.noRun(path: directory.path)
-    }
-    let lock = try RunLock(directory: directory)
+    guard disk.exists(files.database) else { throw RunStoreError.noRun(path: directory.path) }
+    return try naming(directory) { try open(files, on: disk, clock: clock) }
+  }
+
+  private static func open(
+    _ files: RunFiles,
+    on disk: any FileSystem,
+    clock: @escaping @Sendable () -> Date
+  ) throws -> RunStore {
+    let directory = files.directory
+    let lock = try takeLock(files, on: disk)
     let database = try openDatabase(files)
     guard let row = try database.read({ try Row.fetchOne($0, sql: "SELECT runID, seed, manifest FROM run") }) else {
       throw RunStoreError.noRun(path: directory.path)
     }
+    try files.settle(on: disk)
     let run = Description(
       runID: row["runID"],
       seed: UInt64(bitPattern: row["seed"] as Int64),
       manifest: row["manifest"]
     )
-    return RunStore(files: files, run: run, database: database, lock: lock, clock: clock)
+    return RunStore(files: files, run: run, database: database, disk: disk, lock: lock, clock: clock)
   }
 
   private init(
     files: RunFiles,
     run: Description,
     database: DatabasePool,
-    lock: RunLock,
+    disk: any FileSystem,
+    lock: any FileLock,
     clock: @escaping @Sendable () -> Date
   ) {
     self.files = files
     self.run = run
     self.database = database
+    self.disk = disk
     self.lock = lock
     self.clock = clock
   }
@@ -127,6 +153,15 @@ public final class RunStore: Sendable {
     date.formatted(.iso8601.year().month().day().time(includingFractionalSeconds: true).timeZone(separator: .omitted))
   }
 
+  /// One coordinator at a time.
+  private static func takeLock(_ files: RunFiles, on disk: any FileSystem) throws -> any FileLock {
+    let path = files.directory.path
+    let lock: (any FileLock)?
+    lock = try disk.lock(files.lock)
+    guard let lock else { throw RunStoreError.inUse(path: path) }
+    return lock
+  }
+
   private static func openDatabase(_ files: RunFiles) throws -> DatabasePool {
     let path = files.directory.path
     do {
@@ -140,8 +175,21 @@ public final class RunStore: Sendable {
       }
       try RunSchema.migrator.migrate(pool)
       return pool
-    } catch let error as DatabaseError {
+    } catch let error as DatabaseError where !isOfTheDisk(error) {
       throw RunStoreError.cannotOpen(path: path, reason: error.message ?? "SQLite error \(error.resultCode.rawValue)")
+    }
+  }
+
+  private static func isOfTheDisk(_ error: DatabaseError) -> Bool {
+    [.SQLITE_FULL, .SQLITE_READONLY, .SQLITE_IOERR, .SQLITE_CANTOPEN].contains(error.resultCode.primaryResultCode)
+  }
+
+  /// Says of which run a disk's fault is.
+  private static func naming<T>(_ directory: URL, _ body: () throws -> T) throws -> T {
+    do { return try body() } catch let error as DatabaseError where isOfTheDisk(error) {
+      throw RunStoreError.unwritable(path: directory.path, reason: error.message ?? "\(error.resultCode)")
+    } catch let error as DurableFileError {
+      throw RunStoreError.unwritable(path: directory.path, reason: error.description)
     }
   }
 }

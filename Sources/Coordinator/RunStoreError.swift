@@ -8,6 +8,8 @@ public enum RunStoreError: Error, Equatable, CustomStringConvertible {
   case inUse(path: String)
   /// The folder or its database cannot be opened.
   case cannotOpen(path: String, reason: String)
+  /// The folder's disk is full, read-only or broken.
+  case unwritable(path: String, reason: String)
   /// The database was written by a later version of fedlora.
   case newerVersion(path: String)
   /// Something that the database names is not there, or does not fit the rest.
@@ -26,6 +28,9 @@ public enum RunStoreError: Error, Equatable, CustomStringConvertible {
     case .runExists(let path): "\(path) holds a run already; resume it, or choose another folder"
     case .inUse(let path): "the run in \(path) is open in another coordinator; stop that one first"
     case .cannotOpen(let path, let reason): "cannot open the run in \(path): \(reason)"
+    case .unwritable(let path, let reason):
+      "the run in \(path) cannot be read or written: \(reason); make room or mend the disk, then start again: nothing "
+        + "that was acknowledged is lost"
     case .newerVersion(let path): "the run in \(path) was written by a newer fedlora; use that version or a later one"
     case .damaged(let path, let reason): "the run in \(path) is damaged: \(reason)"
     case .unusableName(let name): "the client name '\(name)' is empty or longer than 80 bytes"

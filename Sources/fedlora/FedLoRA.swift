@@ -17,12 +17,13 @@ import Foundation
                 fedlora client --server HOST:PORT --identity clinic-a --model DIR --data mine.jsonl
 
       Standard output is data, standard error is progress. Exit codes: 0 done, 1 failed, 64 wrong usage, 65 bad data or
-      configuration, 69 the other side could not be reached or refused, 75 the run failed or was stopped, 130 interrupted.
+      configuration, 69 the other side could not be reached or refused, 74 a disk is full or cannot be read or written, 75 the run
+      failed or was stopped, 130 interrupted.
       """,
     version: version,
     subcommands: [
       Simulate.self, Coordinator.self, Client.self, CA.self, Enroll.self, Status.self, Log.self, Stop.self, Abort.self,
-      Resume.self, Reload.self, Privacy.self,
+      Resume.self, Remove.self, Reload.self, Privacy.self,
     ]
   )
 

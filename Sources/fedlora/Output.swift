@@ -23,6 +23,7 @@ enum ExitStatus: Int32 {
   case usage = 64
   case badData = 65
   case unavailable = 69
+  case diskFailed = 74
   case runFailed = 75
   case interrupted = 130
 
@@ -31,10 +32,11 @@ enum ExitStatus: Int32 {
     case let error as CommandFailure: self = error.status
     case is CancellationError: self = .interrupted
     case SimulationError.federationFailed: self = .runFailed
+    case RunStoreError.unwritable, is DurableFileError: self = .diskFailed
     case is ConfigurationError, is ModelError, is SafetensorsError, is PEFTError, is TokenizerError, is DatasetError,
       is PartitionError, is StrategyError, is SimulationError, is IdentityError, is RoundPolicyError,
       is CoordinatorError, is RunStoreError, is ManifestRefusal, is LedgerError, is PrivacyParameterError,
-      is PrivacyAccountingError, ClientError.corruptState:
+      is PrivacyAccountingError, ClientError.corruptState, ClientError.stateInUse:
       self = .badData
     case ClientError.unreachable, ClientError.replaced: self = .unavailable
     case is TransportError: self = .unavailable
@@ -54,6 +56,7 @@ enum ExitStatus: Int32 {
     case .usage: "usage"
     case .badData: "bad-data"
     case .unavailable: "unavailable"
+    case .diskFailed: "disk-failed"
     case .runFailed: "run-failed"
     case .interrupted: "interrupted"
     }

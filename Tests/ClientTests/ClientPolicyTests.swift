@@ -68,6 +68,8 @@ struct ClientPolicyTests {
       Case("min_noise_multiplier", manifest: { $0.privacy.noiseMultiplier = -1 }),
       Case("min_noise_multiplier", manifest: { $0.privacy.noiseMultiplier = .nan }),
       Case("models", policy: { $0.models = ["0123456789abcdef"] }), Case("models", policy: { $0.models = [""] }),
+      Case("aggregations", policy: { $0.aggregations = ["median"] }),
+      Case("aggregations", policy: { $0.aggregations = ["mean"] }, manifest: { $0.aggregation.rule = "krum" }),
       Case("strategies", policy: { $0.strategies = ["fedsa-lora"] }),
       Case("allow_seeded_noise", policy: { $0.allowSeededNoise = false }, manifest: { $0.privacy.seededNoise = true }),
       Case("declared_examples", manifest: { $0.strategy.weighting = "capped" }),
@@ -146,6 +148,7 @@ struct ClientPolicyTests {
       Case("epsilon", manifest: { $0.privacy.epsilon = .infinity }), Case("delta", manifest: { $0.privacy.delta = 0 }),
       Case("delta", manifest: { $0.privacy.delta = -1 }),
       Case("personal", manifest: { $0.privacy.personal = "unnoised" }),
+      Case("aggregation rule", manifest: { $0.aggregation.rule = "best" }),
     ]
   )
   func senseless(each: Case) async throws {

@@ -42,13 +42,12 @@ struct ClientStateFolderTests {
     let update = try sealed(2)
     let state = try open()
     try state.commit(round: 2, personal: personal(2), update: update)
-    try state.setTrained(5)
     let again = try open()
     let latest = try #require(try again.latest())
     #expect(latest.round == 2)
     #expect(latest.personal == personal(2))
     #expect(!latest.isAcknowledged)
-    #expect(try again.countTrained() == 5)
+    #expect(try again.countTrained() == 1)
     #expect(try again.sealedUpdate(of: 2).bytes == update.bytes)
     try again.acknowledge(round: 2, status: "accepted")
     #expect(try open().latest()?.isAcknowledged == true)
@@ -59,6 +58,7 @@ struct ClientStateFolderTests {
     let state = try open()
     for round in [1, 2, 12] { try state.commit(round: round, personal: personal(round), update: sealed(round)) }
     #expect(try state.latest()?.round == 12)
+    #expect(try state.countTrained() == 3)
     let names = try FileManager.default.contentsOfDirectory(atPath: state.folder.path)
     #expect(names == ["round-000012"])
   }

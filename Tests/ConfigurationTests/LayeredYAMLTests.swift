@@ -78,7 +78,7 @@ struct LayeredYAMLTests {
     #expect(fault.reason == "unknown key; did you mean 'learning_rate'?")
     let far = try #require(try runFault("bananas: 3\n"))
     #expect(far.key == "bananas")
-    #expect(far.reason.contains("known here are adapter, cohort"))
+    #expect(far.reason.contains("known here are adapter, aggregation, cohort"))
     let assigned = try #require(try runFault("", set: ["cohort.quorom=3"]))
     #expect(assigned.source == "--set")
     #expect(assigned.description.contains("'cohort.quorom'") && assigned.description.contains("'quorum'"))

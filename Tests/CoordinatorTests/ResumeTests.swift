@@ -12,6 +12,8 @@ private struct Driver {
   let directory: URL
   let policy: RoundPolicy
   let strategy: Strategy
+  /// Nil for the mean by examples.
+  let robust: RobustRule?
   var store: RunStore?
   var state: RunState
   /// Effects left until the next crash; nil for never.
@@ -22,13 +24,15 @@ private struct Driver {
 
   static let run = RunStore.Description(runID: "resume", seed: 11, manifest: Data("m".utf8))
 
-  init(directory: URL, initialState: TensorSet, rule: SelectionRule) throws {
+  init(directory: URL, initialState: TensorSet, rule: SelectionRule, robust: RobustRule? = nil) throws {
     self.directory = directory
+    self.robust = robust
+    let cohort = robust?.leastUpdates ?? (rule == .balanced ? 2 : 3)
     policy = try RoundPolicy(
       rounds: 5,
-      minClients: 4,
-      clientsPerRound: rule == .balanced ? 2 : 3,
-      quorum: rule == .balanced ? 2 : 3,
+      minClients: max(4, cohort),
+      clientsPerRound: cohort,
+      quorum: cohort,
       deadline: .seconds(60),
       draw: .seeded(rule)
     )
@@ -55,15 +59,21 @@ private struct Driver {
       case .sendRound(let names, let round, _, _): for name in names { tasks[name] = round }
       case .roster(let name, let isReady): try store.setRoster(name: name, isReady: isReady)
       case .retire(let name, let code): try store.retire(name: name, code: code)
+      case .sendAway, .dismiss: break
       case .record(let name, let round, let code, let reason):
         try store.record(name: name, round: round, code: code, reason: reason)
       case .commit(let round, let contributions, let counts):
-        let next = try store.aggregate(
-          round: round,
-          contributions: contributions,
-          strategy: strategy,
-          weighting: .examples
-        )
+        let next =
+          if let robust {
+            try store.aggregateRobustly(
+              round: round,
+              contributions: contributions,
+              strategy: strategy,
+              rule: robust
+            ).state
+          } else {
+            try store.aggregate(round: round, contributions: contributions, strategy: strategy, weighting: .examples)
+          }
         try step()
         try store.commit(round: round, contributions: contributions, counts: counts, state: next)
         try step()
@@ -136,7 +146,12 @@ struct ResumeTests {
   }
 
   /// Runs to the end; after each crash all clients come back. Returns the bytes of every round's state file.
-  private func play(seed: UInt64, crashes: Bool, rule: SelectionRule = .random) throws -> (
+  private func play(
+    seed: UInt64,
+    crashes: Bool,
+    rule: SelectionRule = .random,
+    robust: RobustRule? = nil
+  ) throws -> (
     files: [Data], cohorts: [[String]], restarts: Int
   ) {
     let folder = try TemporaryFolder()
@@ -144,7 +159,8 @@ struct ResumeTests {
     var driver = try Driver(
       directory: folder.url.appendingPathComponent("run"),
       initialState: initialState(),
-      rule: rule
+      rule: rule,
+      robust: robust
     )
     var restarts = 0
     var isConnected = false
@@ -201,6 +217,27 @@ struct ResumeTests {
     for seed in 26...28 as ClosedRange<UInt64> {
       #expect(try play(seed: seed, crashes: false).files == expected, "seed \(seed)")
     }
+  }
+
+  @Test(
+    "the same holds of every robust rule",
+    arguments: [
+      RobustRule.Kind.normBound(.medianTimes(1)), .median, .trimmedMean(fraction: 0), .krum, .multiKrum(keep: 0),
+      .geometricMedian(smoothing: 1e-6, iterations: 100),
+    ]
+  )
+  func robustBytes(kind: RobustRule.Kind) throws {
+    let robust = try RobustRule(kind, byzantine: 1)
+    let expected = try play(seed: 0, crashes: false, robust: robust).files
+    #expect(Set(expected).count == 6)
+    var restarts = 0
+    for seed in 1...3 as ClosedRange<UInt64> {
+      let (files, _, count) = try play(seed: seed, crashes: true, robust: robust)
+      #expect(files == expected, "seed \(seed)")
+      restarts += count
+    }
+    #expect(restarts > 3)
+    #expect(try play(seed: 27, crashes: false, robust: robust).files == expected)
   }
 
   @Test("balanced cohorts come out the same after crashes, and a client that has retired stays so")

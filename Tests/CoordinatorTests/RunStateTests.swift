@@ -336,7 +336,7 @@ struct RetirementTests {
     }
     #expect(
       reason == "round 1 needs 2 updates, but 1 of 3 clients are left; the others have spent their privacy budget or "
-        + "their participations"
+        + "their participations, or were sent away"
     )
 
     var complete = try makeState(rounds: 3)

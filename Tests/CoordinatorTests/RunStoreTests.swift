@@ -136,19 +136,23 @@ struct RunStoreTests {
     )
   }
 
-  @Test("an update that came too late can be forgotten, and another one kept in its place")
-  func discards() throws {
+  @Test("a client that is sent away takes its update with it, or leaves it")
+  func sentAway() throws {
     let folder = try TemporaryFolder()
     let store = try create(folder)
-    try store.openAttempt(round: 1, attempt: 1, cohort: ["x"])
-    _ = try store.storeUpdate(round: 1, name: "x", examples: 1, metrics: ["m": 1], digest: "1", tensors: try set(1))
-    try store.discardUpdate(round: 1, name: "x")
-    #expect(try store.recover().members == ["x": .training])
-    #expect(try store.metrics(round: 1).isEmpty)
-    #expect(
-      try store.storeUpdate(round: 1, name: "x", examples: 1, metrics: [:], digest: "2", tensors: try set(2)) == .stored
-    )
-    #expect(try store.update(round: 1, name: "x") == set(2))
+    try store.openAttempt(round: 1, attempt: 1, cohort: ["x", "y"])
+    for name in ["x", "y"] {
+      _ = try store.storeUpdate(round: 1, name: name, examples: 1, metrics: ["m": 1], digest: "1", tensors: try set(1))
+    }
+    try store.sendAway(name: "x", round: 1, code: ReasonCode.removed, reason: "poison", discards: true)
+    try store.sendAway(name: "y", round: 1, code: ReasonCode.drained, reason: "done", discards: false)
+    let recovered = try store.recover()
+    #expect(recovered.members == ["x": .declined, "y": .accepted(examples: 1, digest: "1")])
+    #expect(recovered.retired == ["x", "y"])
+    #expect(recovered.dismissed["x"] == Dismissal(reason: "poison", isRemoval: true))
+    #expect(recovered.dismissed["y"] == Dismissal(reason: "done", isRemoval: false))
+    #expect(try store.metrics(round: 1).keys.sorted() == ["y"])
+    #expect(throws: (any Error).self) { try store.update(round: 1, name: "x") }
   }
 
   @Test("how a run ended is kept; a stop is no end")

@@ -197,6 +197,63 @@ struct EndToEndTests {
     try expectSameBytes(deployment, "fedsa-lora", simulated: try await simulate("fedsa-lora", keys), rounds: 3)
   }
 
+  @Test("give the same bytes although every process is killed again and again, at random instants")
+  func killedAtRandom() async throws {
+    let keys = shared(rounds: 9, steps: 40, quorum: 3) + ["cohort.max_attempts=1000"]
+    let deployment = try await deploy("fedsvd", keys)
+    let first = try deployment.coordinator()
+    defer { first.cleanUp() }
+    let port = try await port(of: first)
+    let seed = UInt64.random(in: 1...1_000_000)
+    // Close to the end all are left alone: who is away then may not learn of it.
+    let nearEnd = EventLog<Bool>()
+    let kills = try await withThrowingTaskGroup(of: Int.self) { group in
+      group.addTask {
+        try await torment(seed: seed, first: first, nearEnd: nearEnd) { try deployment.coordinator(port: port) }
+      }
+      for (index, name) in Self.names.enumerated() {
+        group.addTask {
+          try await torment(seed: seed + UInt64(index) + 1, first: nil, nearEnd: nearEnd) {
+            try deployment.client(name, port: port)
+          }
+        }
+      }
+      return try await group.reduce(0, +)
+    }
+    #expect(kills >= 8, "seed \(seed): only \(kills) kills")
+    try expectSameBytes(deployment, "fedsvd", simulated: try await simulate("fedsvd", keys), rounds: 9)
+  }
+
+  /// Starts a program, kills it after a while, and starts it again, until it ends by itself.
+  /// - Returns: how often it was killed.
+  private func torment(
+    seed: UInt64,
+    first: Program?,
+    nearEnd: EventLog<Bool>,
+    _ start: () throws -> Program
+  ) async throws -> Int {
+    var random = SeededGenerator(seed: seed)
+    var kills = 0
+    var program = try first ?? start()
+    defer { program.cleanUp() }
+    while true {
+      let life = kills < 12 ? Int.random(in: 300...1500, using: &random) : .max
+      let began = ContinuousClock.now
+      while !program.hasEnded, nearEnd.events.isEmpty, ContinuousClock.now - began < .milliseconds(life) {
+        try await Task.sleep(for: .milliseconds(20))
+        if program.errors.events.contains(where: { $0.contains("round 7/9") }) { nearEnd.record(true) }
+      }
+      if program.hasEnded || !nearEnd.events.isEmpty {
+        _ = try await expectSuccess(program)
+        return kills
+      }
+      program.kill()
+      #expect(try await program.end().status == -9)
+      kills += 1
+      program = try start()
+    }
+  }
+
   @Test("are looked after by status, log, stop, resume and abort, and give the same bytes as the simulation")
   func operated() async throws {
     let keys = shared(rounds: 3, steps: 20, quorum: 3)
@@ -243,6 +300,63 @@ struct EndToEndTests {
     #expect(String(decoding: log.output, as: UTF8.self).split(separator: "\n").count == 3)
     #expect(try await fedlora("abort", "run.yaml").status == 69)
     #expect(try await fedlora("log", "nowhere").status == 65)
+  }
+
+  @Test("lose nothing when the coordinator's disk is full: the run stops, and goes on once there is room")
+  func fullDisk() async throws {
+    let keys = shared(rounds: 3, steps: 10, quorum: 3)
+    let deployment = try await deploy("fedsvd", keys)
+    guard let disk = try SmallDisk(at: deployment.folder.appendingPathComponent("run"), megabytes: 16) else { return }
+    defer { disk.unmount() }
+    let first = try deployment.coordinator()
+    defer { first.cleanUp() }
+    let port = try await port(of: first)
+    let clients = try Self.names.map { try deployment.client($0, port: port) }
+    defer { for client in clients { client.cleanUp() } }
+    try await first.line("round 1/3")
+    try disk.fill()
+    let (status, output) = try await first.end()
+    let message = (try envelope(output)["error"] as? [String: Any])?["message"] as? String ?? ""
+    #expect(status == 75 && message.contains("nothing that was acknowledged is lost"), "\(status): \(message)")
+    // While there is no room it does not start, and says why.
+    let second = try await Program.run(
+      ["coordinator", "run.yaml", "--set", "listen.port=\(port)"],
+      in: deployment.folder
+    )
+    #expect(second.status == 74 || second.status == 75, "\(second)")
+    try disk.empty()
+    let third = try deployment.coordinator(port: port)
+    defer { third.cleanUp() }
+    for client in clients { _ = try await expectSuccess(client) }
+    #expect(try await expectSuccess(third)["rounds"] as? Int == 3)
+    try expectSameBytes(deployment, "fedsvd", simulated: try await simulate("fedsvd", keys), rounds: 3)
+  }
+
+  @Test("name a folder that is read-only or too small (74), and a damaged file in it (65)")
+  func damagedFolders() async throws {
+    let deployment = try await deploy("fedsvd", shared(rounds: 1, steps: 1, quorum: 3))
+    let run = deployment.folder.appendingPathComponent("run")
+    func start() async throws -> (status: Int32, output: Data, errors: String) {
+      try await Program.run(["coordinator", "run.yaml", "--set", "listen.port=0"], in: deployment.folder)
+    }
+    if let disk = try SmallDisk(at: run, megabytes: 1) {
+      try disk.fill()
+      let full = try await start()
+      #expect(full.status == 74 && full.errors.contains(run.path), "\(full.errors)")
+      try disk.empty()
+      try disk.makeReadOnly()
+      let readOnly = try await start()
+      #expect(readOnly.status == 74 && readOnly.errors.contains(run.path), "\(readOnly.errors)")
+      disk.unmount()
+    }
+    let coordinator = try deployment.coordinator()
+    _ = try await port(of: coordinator)
+    coordinator.kill()
+    #expect(try await coordinator.end().status == -9)
+    let state = run.appendingPathComponent("state/round-000000.safetensors")
+    try Data([1, 2, 3]).write(to: state)
+    let damaged = try await start()
+    #expect(damaged.status == 65 && damaged.errors.contains(state.path), "\(damaged.errors)")
   }
 
   @Test("refuse what does not belong together, with 69 and a reason")

@@ -58,6 +58,9 @@ final class Program: Sendable {
     }.start()
   }
 
+  /// Whether the process is over.
+  var hasEnded: Bool { !exit.events.isEmpty }
+
   /// `kill -9`.
   func kill() { Foundation.kill(process.withLock { $0.processIdentifier }, SIGKILL) }
 

@@ -1,4 +1,5 @@
 import FedLoRADP
+import FedLoRAFederation
 import FedLoRAProtocol
 import Foundation
 
@@ -17,6 +18,8 @@ public struct ClientPolicy: Codable, Sendable, Equatable {
   public var models: [String]
   /// Strategies by name; empty allows any.
   public var strategies: [String]
+  /// Rules by which updates become one; empty allows any.
+  public var aggregations: [String]
   /// Metrics that may leave the client in runs at level `none`; under privacy none leaves.
   public var metrics: [String]
   /// Whether runs with seeded noise are joined: for simulations, where nobody is to be protected.
@@ -29,7 +32,7 @@ public struct ClientPolicy: Codable, Sendable, Equatable {
     case maxEpsilon = "max_epsilon"
     case maxDelta = "max_delta"
     case minNoiseMultiplier = "min_noise_multiplier"
-    case models, strategies, metrics
+    case models, strategies, aggregations, metrics
     case allowSeededNoise = "allow_seeded_noise"
     case declaredExamples = "declared_examples"
   }
@@ -55,6 +58,7 @@ public struct ClientPolicy: Codable, Sendable, Equatable {
     minNoiseMultiplier: Double,
     models: [String],
     strategies: [String],
+    aggregations: [String] = [],
     metrics: [String],
     allowSeededNoise: Bool,
     declaredExamples: Int
@@ -65,6 +69,7 @@ public struct ClientPolicy: Codable, Sendable, Equatable {
     self.minNoiseMultiplier = minNoiseMultiplier
     self.models = models
     self.strategies = strategies
+    self.aggregations = aggregations
     self.metrics = metrics
     self.allowSeededNoise = allowSeededNoise
     self.declaredExamples = declaredExamples
@@ -83,6 +88,12 @@ public struct ClientPolicy: Codable, Sendable, Equatable {
       strategies.isEmpty || strategies.contains(manifest.strategy.name),
       "strategy is '\(manifest.strategy.name)'",
       "the policy allows \(strategies.joined(separator: ", ")) (strategies)"
+    )
+    let rule = manifest.hasAggregation ? manifest.aggregation.rule : AggregationName.mean.rawValue
+    try require(
+      aggregations.isEmpty || aggregations.contains(rule),
+      "aggregation rule is '\(rule)'",
+      "the policy allows \(aggregations.joined(separator: ", ")) (aggregations)"
     )
     let fingerprint = manifest.model.fingerprint.map { String(format: "%02x", $0) }.joined()
     try require(

@@ -59,6 +59,8 @@ public enum ClientError: Error, Equatable, CustomStringConvertible {
   case unreachable(attempts: Int, last: String)
   /// Another process connected with this client's certificate.
   case replaced(name: String)
+  /// Another process uses the state folder.
+  case stateInUse(path: String)
   /// The state folder holds something that this client did not write.
   case corruptState(path: String, reason: String)
 
@@ -70,6 +72,8 @@ public enum ClientError: Error, Equatable, CustomStringConvertible {
     case .unreachable(let attempts, let last): "gave up after \(attempts) attempts to reach the coordinator: \(last)"
     case .replaced(let name):
       "another client connected as '\(name)' and took this one's place; run one client for each certificate"
+    case .stateInUse(let path):
+      "\(path) is used by another client that runs now; stop that one, or give this one a state folder of its own"
     case .corruptState(let path, let reason):
       "\(path): \(reason); the folder was written by something else, or is damaged: move it away to start afresh"
     }

@@ -60,6 +60,9 @@ public struct FederatedClient: Sendable {
   public func run() async throws -> ClientOutcome {
     var identity = identity
     var dialer = try PeerClient(identity: identity, configuration: configuration)
+    let folder = stateDirectory.appendingPathComponent("client-\(identity.participant?.rawValue ?? "")")
+    let lock = try ClientStateFolder.lock(folder)
+    defer { lock.release() }
     var failures = 0
     var traffic = Traffic()
     while true {
@@ -71,7 +74,7 @@ public struct FederatedClient: Sendable {
       do {
         let session = ClientSession(
           name: identity.participant?.rawValue ?? "",
-          stateDirectory: stateDirectory,
+          stateDirectory: folder,
           trainer: trainer,
           logger: logger,
           onEvent: onEvent
@@ -94,8 +97,13 @@ public struct FederatedClient: Sendable {
             roundsTrained: end.roundsTrained,
             traffic: traffic
           )
-        case .lost(let why, let madeProgress):
+        case .lost(let why, let madeProgress, let comeBackAfter):
           if madeProgress { failures = 0 }
+          if let comeBackAfter {
+            onEvent(.disconnected(reason: why, retryIn: comeBackAfter))
+            try await Task.sleep(for: comeBackAfter)
+            continue
+          }
           reason = why
         }
       } catch let error as TransportError {

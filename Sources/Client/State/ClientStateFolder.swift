@@ -5,8 +5,8 @@ import Foundation
 /// A client's durable state in one run.
 ///
 /// `DIR/RUN/terms.json` pins the hash of the manifest that was accepted. Each trained round is a folder
-/// `round-000012` with `personal.safetensors` (this client's own tensors after the round) and `update.sealed` (the
-/// very bytes that go on the wire). The folder is filled under another name, synced and renamed, so that after
+/// `round-000012` with `personal.safetensors` (this client's own tensors after the round), `update.sealed` (the very
+/// bytes that go on the wire) and `trained` (how many rounds were trained so far). The folder is filled under another name, synced and renamed, so that after
 /// `kill -9` the round is either not trained at all or trained and sealed. `acknowledged` is added once the coordinator
 /// has answered. Only the newest round is kept.
 package struct ClientStateFolder: Sendable {
@@ -18,19 +18,40 @@ package struct ClientStateFolder: Sendable {
   }
 
   package let folder: URL
+  private let disk: any FileSystem
 
   /// Opens the state of `runID` below `parent`, making it where it is not there.
-  package init(parent: URL, runID: String) throws {
+  package init(parent: URL, runID: String, on disk: any FileSystem = LocalFileSystem()) throws {
     folder = parent.appendingPathComponent(ClientStateFolder.safeName(runID))
+    self.disk = disk
     do {
-      try DurableFile.makeDirectory(folder)
+      try DurableFile.makeDirectory(folder, on: disk)
     } catch {
       throw ClientError.corruptState(path: folder.path, reason: "\(error)")
     }
     // What a killed process left half-written has no name that counts.
     for name in try names() where name.hasPrefix(".") {
-      try? FileManager.default.removeItem(at: folder.appendingPathComponent(name))
+      try? disk.remove(folder.appendingPathComponent(name))
     }
+    // A process that was killed may have renamed without waiting for the disk: what is found here is about to be relied
+    // on, and sent.
+    do { try disk.syncDirectory(folder) } catch {
+      throw ClientError.corruptState(path: folder.path, reason: "\(error)")
+    }
+  }
+
+  /// Takes a client's folder for this process: two would train the same rounds, and charge them twice.
+  /// - Throws: `ClientError.stateInUse` where another process has it.
+  package static func lock(_ parent: URL, on disk: any FileSystem = LocalFileSystem()) throws -> any FileLock {
+    let lock: (any FileLock)?
+    do {
+      try DurableFile.makeDirectory(parent, on: disk)
+      lock = try disk.lock(parent.appendingPathComponent("lock"))
+    } catch {
+      throw ClientError.corruptState(path: parent.path, reason: "\(error)")
+    }
+    guard let lock else { throw ClientError.stateInUse(path: parent.path) }
+    return lock
   }
 
   private struct Terms: Codable {
@@ -43,25 +64,26 @@ package struct ClientStateFolder: Sendable {
   package func pin(runID: String, manifestHash: Data) throws -> Bool {
     let url = folder.appendingPathComponent("terms.json")
     let hash = manifestHash.map { String(format: "%02x", $0) }.joined()
-    if let data = try? Data(contentsOf: url) {
-      guard let terms = try? JSONDecoder().decode(Terms.self, from: data) else {
+    if disk.exists(url) {
+      guard let data = try? disk.read(url),
+        let terms = try? JSONDecoder().decode(Terms.self, from: data)
+      else {
         throw ClientError.corruptState(path: url.path, reason: "is not the JSON that was written")
       }
       return terms.manifest_sha256 == hash && terms.run_id == runID
     }
-    try DurableFile.write(JSONEncoder().encode(Terms(run_id: runID, manifest_sha256: hash)), to: url)
+    try DurableFile.write(JSONEncoder().encode(Terms(run_id: runID, manifest_sha256: hash)), to: url, on: disk)
     return true
   }
 
   /// The newest trained round, or nil before the first.
   package func latest() throws -> TrainedRound? {
     guard let (round, url) = try rounds().last else { return nil }
-    let personal = try SafetensorsFile.read(url.appendingPathComponent("personal.safetensors"))
-    let mark = url.appendingPathComponent("acknowledged")
+    let personal = try SafetensorsFile.read(url.appendingPathComponent("personal.safetensors"), on: disk)
     return TrainedRound(
       round: round,
       personal: personal,
-      isAcknowledged: FileManager.default.fileExists(atPath: mark.path)
+      isAcknowledged: disk.exists(url.appendingPathComponent("acknowledged"))
     )
   }
 
@@ -69,7 +91,7 @@ package struct ClientStateFolder: Sendable {
   package func sealedUpdate(of round: Int) throws -> SealedMessage {
     let url = roundFolder(round).appendingPathComponent("update.sealed")
     do {
-      return try SealedMessage(bytes: Data(contentsOf: url))
+      return try SealedMessage(bytes: disk.read(url))
     } catch {
       throw ClientError.corruptState(path: url.path, reason: "\(error)")
     }
@@ -77,40 +99,40 @@ package struct ClientStateFolder: Sendable {
 
   /// Makes a trained round durable, personal tensors and sealed update together, and drops older rounds.
   package func commit(round: Int, personal: TensorSet, update: SealedMessage) throws {
+    let count = try countTrained() + 1
     let aside = folder.appendingPathComponent(".\(UUID().uuidString)")
-    try FileManager.default.createDirectory(at: aside, withIntermediateDirectories: false)
+    _ = try disk.makeDirectory(aside)
     do {
-      try SafetensorsFile.write(personal, to: aside.appendingPathComponent("personal.safetensors"))
-      try DurableFile.write(update.bytes, to: aside.appendingPathComponent("update.sealed"))
-      let target = roundFolder(round)
-      guard rename(aside.path, target.path) == 0 else {
-        throw ClientError.corruptState(path: target.path, reason: String(cString: strerror(errno)))
+      try SafetensorsFile.write(personal, to: aside.appendingPathComponent("personal.safetensors"), on: disk)
+      try DurableFile.write(update.bytes, to: aside.appendingPathComponent("update.sealed"), on: disk)
+      try DurableFile.write(Data("\(count)\n".utf8), to: aside.appendingPathComponent("trained"), on: disk)
+      do { try disk.rename(aside, to: roundFolder(round)) } catch let error as DurableFileError {
+        throw ClientError.corruptState(path: roundFolder(round).path, reason: error.description)
       }
-      try DurableFile.syncDirectory(folder)
+      try disk.syncDirectory(folder)
     } catch {
-      try? FileManager.default.removeItem(at: aside)
+      try? disk.remove(aside)
       throw error
     }
-    for (old, url) in try rounds() where old < round { try? FileManager.default.removeItem(at: url) }
+    for (old, url) in try rounds() where old < round { try? disk.remove(url) }
   }
 
   /// Notes that the coordinator has answered for this round's update.
   package func acknowledge(round: Int, status: String) throws {
     let url = roundFolder(round)
-    guard FileManager.default.fileExists(atPath: url.path) else { return }
-    try DurableFile.write(Data(status.utf8), to: url.appendingPathComponent("acknowledged"))
+    guard disk.exists(url) else { return }
+    try DurableFile.write(Data(status.utf8), to: url.appendingPathComponent("acknowledged"), on: disk)
   }
 
   /// How many rounds were trained, over all restarts.
   package func countTrained() throws -> Int {
-    let url = folder.appendingPathComponent("trained")
-    guard let text = try? String(contentsOf: url, encoding: .utf8) else { return 0 }
-    return Int(text.trimmingCharacters(in: .whitespacesAndNewlines)) ?? 0
-  }
-
-  /// Writes the number of trained rounds.
-  package func setTrained(_ count: Int) throws {
-    try DurableFile.write(Data("\(count)\n".utf8), to: folder.appendingPathComponent("trained"))
+    guard let newest = try rounds().last else { return 0 }
+    let url = newest.url.appendingPathComponent("trained")
+    guard disk.exists(url) else { return 0 }
+    guard let count = Int(String(decoding: try disk.read(url), as: UTF8.self).trimmingCharacters(in: .newlines)) else {
+      throw ClientError.corruptState(path: url.path, reason: "is not the number that was written")
+    }
+    return count
   }
 
   private func roundFolder(_ round: Int) -> URL {
@@ -127,8 +149,8 @@ package struct ClientStateFolder: Sendable {
   }
 
   private func names() throws -> [String] {
-    do { return try FileManager.default.contentsOfDirectory(atPath: folder.path) } catch {
-      throw ClientError.corruptState(path: folder.path, reason: "cannot be listed: \(error.localizedDescription)")
+    do { return try disk.names(in: folder) } catch {
+      throw ClientError.corruptState(path: folder.path, reason: "\(error)")
     }
   }
 

@@ -36,6 +36,11 @@ public struct RunTerms: Sendable {
       }
       return value
     }
+    // What becomes of its update is for the client to know, not to do: the rule's numbers are the coordinator's to check.
+    if manifest.hasAggregation {
+      let name = manifest.aggregation.rule
+      _ = try known(AggregationName(rawValue: name), "aggregation rule", name)
+    }
     let wire = manifest.strategy
     let name = try known(StrategyName(rawValue: wire.name), "strategy", wire.name)
     let headRole = try known(HeadRole(rawValue: wire.head), "head role", wire.head)

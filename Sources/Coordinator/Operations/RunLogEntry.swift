@@ -1,3 +1,4 @@
+import FedLoRAFederation
 import FedLoRAProtocol
 import Foundation
 
@@ -8,7 +9,7 @@ public struct RunLogEntry: Codable, Sendable, Equatable {
   /// The run.
   public var run: String
   /// What happened: `coordinator-started`, `client-ready`, `client-lost`, `refused`, `notice`, `round-opened`,
-  /// `update-accepted`, `update-refused`, `round-committed` or `finished`.
+  /// `update-accepted`, `update-refused`, `aggregated`, `round-committed` or `finished`.
   public var event: String
   /// The round it concerns.
   public var round: Int?
@@ -32,6 +33,14 @@ public struct RunLogEntry: Codable, Sendable, Equatable {
   public var loss: Double?
   /// What the run has spent of its own budget.
   public var epsilon: Double?
+  /// How updates become one.
+  public var rule: String?
+  /// Whose updates had no part in it.
+  public var leftOut: [String]?
+  /// Whose updates were scaled down.
+  public var scaledDown: [String]?
+  /// How long it took.
+  public var seconds: Double?
   /// Bytes of frames sent by this process.
   public var bytesSent: Int?
   /// Bytes of frames received by this process.
@@ -39,6 +48,10 @@ public struct RunLogEntry: Codable, Sendable, Equatable {
 
   enum CodingKeys: String, CodingKey {
     case at, run, event, round, attempt, client, cohort, code, reason, count, counts, metrics, loss, epsilon
+    case rule
+    case leftOut = "left_out"
+    case scaledDown = "scaled_down"
+    case seconds
     case bytesSent = "bytes_sent"
     case bytesReceived = "bytes_received"
   }
@@ -86,6 +99,14 @@ public struct RunLogEntry: Codable, Sendable, Equatable {
       client = name
       self.code = code
       self.reason = reason
+    case .aggregated(let round, let rule, let updates, let leftOut, let scaledDown, let seconds):
+      event = "aggregated"
+      self.round = round
+      self.rule = rule.rawValue
+      count = updates
+      self.leftOut = leftOut.isEmpty ? nil : leftOut
+      self.scaledDown = scaledDown.isEmpty ? nil : scaledDown
+      self.seconds = seconds
     case .roundCommitted(let round, let updates, let counts, let meanLoss, let traffic, let epsilon):
       event = "round-committed"
       self.round = round
@@ -110,7 +131,11 @@ public struct RunLogEntry: Codable, Sendable, Equatable {
     if let client { parts.append(client) }
     if let cohort { parts.append(cohort.isEmpty ? "nobody" : cohort.joined(separator: " ")) }
     if let code { parts.append(code) }
-    if let count { parts.append(event == "round-committed" ? "\(count) updates" : "\(count) ready") }
+    if let rule { parts.append(rule) }
+    if let count { parts.append(event == "client-ready" ? "\(count) ready" : "\(count) updates") }
+    if let leftOut { parts.append("without \(leftOut.joined(separator: " "))") }
+    if let scaledDown { parts.append("scaled down \(scaledDown.joined(separator: " "))") }
+    if let seconds { parts.append(String(format: "%.3f s", seconds)) }
     if let loss { parts.append(String(format: "loss %.4f", loss)) }
     if let epsilon { parts.append(String(format: "epsilon %.4f", epsilon)) }
     if let reason, !reason.isEmpty { parts.append("(\(reason))") }

@@ -1,3 +1,4 @@
+import FedLoRACheckpoint
 import Foundation
 import GRDB
 
@@ -61,7 +62,7 @@ public struct RunOverview: Codable, Sendable, Equatable {
     let files = RunFiles(directory: directory)
     let path = directory.path
     guard FileManager.default.fileExists(atPath: files.database.path) else { throw RunStoreError.noRun(path: path) }
-    let isServed = RunLock.isHeld(directory: directory)
+    let isServed = LocalFileSystem().isLocked(files.lock)
     do {
       var configuration = Configuration()
       configuration.readonly = true

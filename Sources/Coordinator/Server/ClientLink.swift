@@ -1,27 +1,26 @@
-import FedLoRACheckpoint
 import FedLoRAProtocol
 import Synchronization
 
 /// The coordinator's end of one client's connection: a bounded queue of messages that its own task sends.
 ///
 /// The run's driver never waits for a socket: it puts a message here and goes on.
-final class ClientLink: Sendable {
-  /// What waits to be sent.
-  enum Outgoing: Sendable {
-    case message(WireEnvelope)
-    case stream(WireEnvelope, TensorPayload)
-    /// Nothing more comes: close once everything before it is sent.
-    case end
-  }
-
+final class ClientLink: ClientWire, Sendable {
   let name: String
   let connection: PeerConnection
-  let outgoing: AsyncStream<Outgoing>
-  private let continuation: AsyncStream<Outgoing>.Continuation
-  private let readiness = Mutex(false)
+  let outgoing: AsyncStream<OutgoingMessage>
+  private let continuation: AsyncStream<OutgoingMessage>.Continuation
 
   /// A client that lets so many messages pile up does not read any more.
   static let longestQueue = 64
+
+  var traffic: Traffic { connection.traffic }
+
+  private let uploading = Mutex(false)
+  /// Whether an update was declared and has not arrived whole.
+  var isUploading: Bool {
+    get { uploading.withLock { $0 } }
+    set { uploading.withLock { $0 = newValue } }
+  }
 
   init(name: String, connection: PeerConnection) {
     self.name = name
@@ -29,13 +28,7 @@ final class ClientLink: Sendable {
     (outgoing, continuation) = AsyncStream.makeStream(bufferingPolicy: .bufferingOldest(ClientLink.longestQueue))
   }
 
-  /// Whether the client has accepted the run's terms on this connection.
-  var isReady: Bool {
-    get { readiness.withLock { $0 } }
-    set { readiness.withLock { $0 = newValue } }
-  }
-
-  func send(_ message: Outgoing) {
+  func send(_ message: OutgoingMessage) {
     if case .dropped = continuation.yield(message) { continuation.finish() }
   }
 

@@ -1,4 +1,5 @@
 import FedLoRACheckpoint
+import FedLoRAFederation
 import FedLoRAProtocol
 
 /// What a coordinator reports while it serves.
@@ -19,6 +20,16 @@ public enum CoordinatorEvent: Sendable {
   case updateAccepted(round: Int, name: String, metrics: [String: Double])
   /// An update, a round or the run was refused, by the coordinator or by the client.
   case updateRefused(round: Int, name: String, code: String, reason: String)
+  /// A round's updates became one; the round is committed next. A robust rule says whose update had no part in it and whose was
+  /// scaled down. Not reported where clients are the unit of privacy.
+  case aggregated(
+    round: Int,
+    rule: AggregationName,
+    updates: Int,
+    leftOut: [String],
+    scaledDown: [String],
+    seconds: Double
+  )
   /// A round is committed. `counts` says how often each reason code was met, `meanLoss` is over the clients that share it.
   /// `epsilon` is what the run has spent so far, where it protects whole clients; who took part, and how many, is then
   /// for the operator alone.

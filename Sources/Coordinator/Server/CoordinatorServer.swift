@@ -63,7 +63,7 @@ public final class CoordinatorServer: Sendable {
   ) async throws -> CoordinatorServer {
     let run = try ServedRun(manifest)
     let (driver, log, report) = try await onThreadOfItsOwn {
-      let store = try openStore(run, initialState: initialState, directory: directory)
+      let store = try RunStore.open(run, initialState: initialState, at: directory)
       let log = try RunLog(folder: directory, run: run.manifest.runID, logger: logger)
       let report: @Sendable (CoordinatorEvent) -> Void = { event in
         log.append(event)
@@ -96,21 +96,6 @@ public final class CoordinatorServer: Sendable {
   private static func onThreadOfItsOwn<T: Sendable>(_ body: @escaping @Sendable () throws -> T) async throws -> T {
     try await withCheckedThrowingContinuation { continuation in
       DispatchQueue.global().async { continuation.resume(with: Result(catching: body)) }
-    }
-  }
-
-  private static func openStore(_ run: ServedRun, initialState: TensorSet, directory: URL) throws -> RunStore {
-    do {
-      let store = try RunStore.open(at: directory)
-      guard store.run.manifest == run.bytes else { throw CoordinatorError.otherRun(directory: directory.path) }
-      return store
-    } catch RunStoreError.noRun {
-      let description = RunStore.Description(
-        runID: run.manifest.runID,
-        seed: run.manifest.seed,
-        manifest: run.bytes
-      )
-      return try RunStore.create(at: directory, run: description, initialState: initialState)
     }
   }
 
@@ -213,102 +198,44 @@ public final class CoordinatorServer: Sendable {
   /// Reads until the connection ends.
   /// - Returns: why it ended.
   private func read(_ link: ClientLink) async -> String {
+    var session = ParticipantSession(run: driver.run, name: link.name)
+    var isFirst = true
     do {
-      let run = driver.run
-      let expectation: ExpectStream = { envelope in
-        guard link.isReady else { throw TransportError.violation(code: "not-ready", text: "an Update before Ready") }
-        guard case .update(let update)? = envelope.message, update.runID == run.manifest.runID else {
-          throw StreamViolation(
-            code: "wrong-run",
-            text: "an update of run '\(run.manifest.runID)' was expected, not a \(envelope.messageName)"
-          )
-        }
-        return .update(run.updateLayout)
+      // Nothing but a Hello, which declares no stream, may come first.
+      let expectation = session.expectation
+      let expectUpdate: ExpectStream = { envelope in
+        let expected = try await expectation(envelope)
+        link.isUploading = true
+        return expected
       }
-      guard let hello = try await link.connection.receive() else { return "closed before Hello" }
-      guard try await greet(hello, link) else { return "refused" }
-      while let inbound = try await link.connection.receive(expecting: expectation) {
-        switch inbound.envelope.message {
-        case .ready(let ready):
-          guard ready.runID == run.manifest.runID, ready.manifestSha256 == run.hash else {
-            await refuse(link.connection, code: "wrong-run", text: "Ready is for other terms than those of this run")
-            return "ready for another run"
-          }
-          link.isReady = true
-          await driver.ready(
-            link,
-            examples: Int(clamping: ready.examples),
-            pendingRound: ready.pendingRound == 0 ? nil : Int(clamping: ready.pendingRound)
-          )
-        case .update(let update):
-          if let tensors = inbound.tensors, link.isReady {
-            await driver.received(update, tensors: tensors, from: link.name)
-          } else if let violation = inbound.violation, link.isReady {
-            await driver.refused(
-              link.name,
-              round: Int(clamping: update.round),
-              code: violation.code.rawValue,
-              reason: violation.text
-            )
-          } else {
-            await refuse(link.connection, code: "not-ready", text: "an Update before Ready, or without tensors")
-            return "broke the protocol"
-          }
-        case .decline(let decline) where decline.runID == run.manifest.runID:
-          await driver.declined(
-            link,
-            round: Int(clamping: decline.round),
-            code: String(decline.code.prefix(64)),
-            reason: String(decline.reason.prefix(512))
-          )
-        case .goodbye: return "said goodbye"
-        default:
-          await refuse(
-            link.connection,
-            code: "unexpected-message",
-            text: "a \(inbound.envelope.messageName) is not expected here"
-          )
-          return "broke the protocol"
+      let expectReady: ExpectStream = { _ in
+        throw TransportError.violation(code: "not-ready", text: "an Update before Ready")
+      }
+      while let inbound = try await link.connection.receive(
+        expecting: isFirst ? PeerConnection.expectNothing : session.isReady ? expectUpdate : expectReady
+      ) {
+        isFirst = false
+        link.isUploading = false
+        switch session.heard(inbound.envelope, tensors: inbound.tensors, violation: inbound.violation) {
+        case .answer(let envelope):
+          // Only a good Hello is answered here; from now on the limits are those of a connection that works.
+          link.connection.admit()
+          link.send(.message(envelope))
+        case .pass(let word): await driver.heard(word, from: link)
+        case .leave(let reason): return reason
+        case .refuse(let code, let text, let reason):
+          await refuse(link.connection, code: code, text: text)
+          return reason
         }
       }
-      return "closed by the client"
-    } catch TransportError.violation(let code, let text) where !link.isReady {
-      // What ends a session later is told where it ends; a certificate that ends was told already.
+      return isFirst ? "closed before Hello" : "closed by the client"
+    } catch TransportError.violation(let code, let text) where !session.isReady {
+      // What breaks a session later is told where it ends; that a certificate ends was told already.
       if ![.revoked, .expired].contains(code) { server.noteRefusal(of: link.connection, code: code, text: text) }
       return text
     } catch {
       return "\(error)"
     }
-  }
-
-  /// Checks Hello against the certificate and answers with the manifest.
-  private func greet(_ inbound: Inbound, _ link: ClientLink) async throws -> Bool {
-    guard case .hello(let hello)? = inbound.envelope.message else {
-      await refuse(link.connection, code: "unexpected-message", text: "the first message must be Hello")
-      return false
-    }
-    guard hello.protocolVersion == protocolVersion else {
-      await refuse(
-        link.connection,
-        code: "wrong-version",
-        text: "protocol version \(hello.protocolVersion) is not served; this coordinator speaks \(protocolVersion)"
-      )
-      return false
-    }
-    guard hello.clientName == link.name else {
-      await refuse(
-        link.connection,
-        code: "name-mismatch",
-        text: "the certificate is '\(link.name)'s, but Hello says '\(String(hello.clientName.prefix(64)))'"
-      )
-      return false
-    }
-    link.connection.admit()
-    var welcome = WireWelcome()
-    welcome.manifest = driver.run.bytes
-    welcome.manifestSha256 = driver.run.hash
-    link.send(.message(WireEnvelope(.welcome(welcome))))
-    return true
   }
 
   private func refuse(_ connection: PeerConnection, code: String, text: String) async {

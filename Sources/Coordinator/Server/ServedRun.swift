@@ -6,20 +6,23 @@ import Foundation
 import SwiftProtobuf
 
 /// A manifest in the coordinator's own words, with the bytes that clients pin.
-struct ServedRun: Sendable {
-  let manifest: WireRunManifest
-  let bytes: Data
-  let hash: Data
-  let policy: RoundPolicy
-  let strategy: Strategy
-  let weighting: Weighting
+package struct ServedRun: Sendable {
+  package let manifest: WireRunManifest
+  package let bytes: Data
+  package let hash: Data
+  package let policy: RoundPolicy
+  package let strategy: Strategy
+  package let weighting: Weighting
+  /// How updates become one.
+  package let aggregation: Aggregation
   let privacy: ServedPrivacy
   /// The terms where clients are the unit of privacy.
   let clientPrivacy: ClientLevelPrivacy?
   /// What an update must hold.
-  let updateLayout: FedLoRAProtocol.TensorLayout
+  package let updateLayout: FedLoRAProtocol.TensorLayout
 
-  init(_ manifest: WireRunManifest) throws {
+  /// - Throws: `CoordinatorError`, `RoundPolicyError`, or what a part of the manifest cannot be read for.
+  package init(_ manifest: WireRunManifest) throws {
     self.manifest = manifest
     var options = BinaryEncodingOptions()
     options.useDeterministicOrdering = true
@@ -30,6 +33,11 @@ struct ServedRun: Sendable {
     guard cohort.deadlineSeconds > 0, cohort.deadlineSeconds <= 31_536_000 else {
       throw CoordinatorError.badManifest(
         "the deadline is \(cohort.deadlineSeconds) seconds, expected a positive number up to a year"
+      )
+    }
+    guard cohort.uploadGraceSeconds >= 0, cohort.uploadGraceSeconds <= 31_536_000 else {
+      throw CoordinatorError.badManifest(
+        "the grace for uploads is \(cohort.uploadGraceSeconds) seconds, expected 0 up to a year"
       )
     }
     guard let name = StrategyName(rawValue: manifest.strategy.name) else {
@@ -51,6 +59,7 @@ struct ServedRun: Sendable {
     }
     privacy = try ServedPrivacy(manifest, strategy: strategy, weighting: weighting)
     if case .client(let terms) = privacy { clientPrivacy = terms } else { clientPrivacy = nil }
+    aggregation = try Aggregation(served: manifest, weighting: weighting, hasPrivateRelease: clientPrivacy != nil)
     guard let rule = cohort.selection.isEmpty ? .random : SelectionRule(rawValue: cohort.selection) else {
       throw CoordinatorError.badManifest("cohort selection '\(cohort.selection)' is not known")
     }
@@ -67,6 +76,10 @@ struct ServedRun: Sendable {
       clientsPerRound: Int(cohort.clientsPerRound),
       quorum: Int(cohort.quorum),
       deadline: .seconds(cohort.deadlineSeconds),
+      maxAttempts: cohort.maxAttempts == 0 ? 3 : Int(cohort.maxAttempts),
+      overSelected: Int(cohort.overSelected),
+      uploadGrace: .seconds(cohort.uploadGraceSeconds),
+      mostConnected: Int(cohort.mostConnected),
       draw: draw
     )
     updateLayout = try FedLoRAProtocol.TensorLayout(manifest.update)
@@ -115,5 +128,40 @@ struct ServedRun: Sendable {
       }
     }
     return nil
+  }
+}
+
+extension RunStore {
+  /// Opens the store of a run, or creates it where nothing was begun.
+  /// - Throws: `CoordinatorError.otherRun` where the folder holds a run with other terms, and what opening or creating
+  ///   throws.
+  package static func open(
+    _ run: ServedRun,
+    initialState: TensorSet,
+    at directory: URL,
+    on disk: any FileSystem = LocalFileSystem(),
+    clock: @escaping @Sendable () -> Date = { Date() }
+  ) throws -> RunStore {
+    do {
+      let store = try RunStore.open(at: directory, on: disk, clock: clock)
+      guard store.run.manifest == run.bytes else {
+        store.close()
+        throw CoordinatorError.otherRun(directory: directory.path)
+      }
+      return store
+    } catch RunStoreError.noRun {
+      let description = RunStore.Description(
+        runID: run.manifest.runID,
+        seed: run.manifest.seed,
+        manifest: run.bytes
+      )
+      return try RunStore.create(
+        at: directory,
+        run: description,
+        initialState: initialState,
+        on: disk,
+        clock: clock
+      )
+    }
   }
 }

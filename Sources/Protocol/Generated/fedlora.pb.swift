@@ -486,7 +486,7 @@ public nonisolated struct WireCommit: Sendable {
   public init() {}
 }
 
-/// Coordinator to client: nothing to do now.
+/// Coordinator to client: nothing to do now. With `retry_after_seconds` the client closes, and comes back after that time.
 public nonisolated struct WireWait: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -792,11 +792,56 @@ public nonisolated struct WireRunManifest: @unchecked Sendable {
   /// Clears the value of `privacy`. Subsequent reads from it will return its default value.
   public mutating func clearPrivacy() {_uniqueStorage()._privacy = nil}
 
+  /// Absent where updates are averaged.
+  public var aggregation: WireAggregationSpec {
+    get {_storage._aggregation ?? WireAggregationSpec()}
+    set {_uniqueStorage()._aggregation = newValue}
+  }
+  /// Returns true if `aggregation` has been explicitly set.
+  public var hasAggregation: Bool {_storage._aggregation != nil}
+  /// Clears the value of `aggregation`. Subsequent reads from it will return its default value.
+  public mutating func clearAggregation() {_uniqueStorage()._aggregation = nil}
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 
   fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+/// How the coordinator makes one update of a round's updates where it does not average them. Numbers that
+/// the rule does not use are 0.
+public nonisolated struct WireAggregationSpec: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// "norm-bound", "median", "trimmed-mean", "krum", "multi-krum" or "geometric-median".
+  public var rule: String = String()
+
+  /// How many updates of a round may be hostile; at least 1.
+  public var byzantine: UInt32 = 0
+
+  /// "norm-bound": largest norm of an update's difference from the state of its round; or the same as a
+  /// multiple of the round's median norm. One of the two.
+  public var normBound: Double = 0
+
+  public var normMultiple: Double = 0
+
+  /// "trimmed-mean": share of the values that is left out at each end; 0 leaves out `byzantine` values.
+  public var trim: Double = 0
+
+  /// "multi-krum": updates that are averaged; 0 takes all but `byzantine` and two more.
+  public var keep: UInt32 = 0
+
+  /// "geometric-median": distances below it count as quadratic; most steps.
+  public var smoothing: Double = 0
+
+  public var iterations: UInt32 = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
 }
 
 /// In which sense what a run releases is differentially private. A client holds every line against its
@@ -1052,6 +1097,18 @@ public nonisolated struct WireCohortSpec: Sendable {
 
   /// "random", or "balanced": those who took part in the fewest rounds first, at random among equals.
   public var selection: String = String()
+
+  /// Clients that are asked beyond clients_per_round; the round closes with the first clients_per_round updates.
+  public var overSelected: UInt32 = 0
+
+  /// How much later than its deadline a round may close while updates are arriving.
+  public var uploadGraceSeconds: Double = 0
+
+  /// Failed attempts at one round after which the run fails; 0 means 3.
+  public var maxAttempts: UInt32 = 0
+
+  /// Idle clients beyond so many are told to come back later; 0 lets all stay.
+  public var mostConnected: UInt32 = 0
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -2175,7 +2232,7 @@ nonisolated extension WireChunk: SwiftProtobuf.Message, SwiftProtobuf._MessageIm
 
 nonisolated extension WireRunManifest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".RunManifest"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}run_id\0\u{1}seed\0\u{1}rounds\0\u{1}strategy\0\u{1}adapter\0\u{1}model\0\u{1}training\0\u{1}cohort\0\u{1}state\0\u{1}update\0\u{1}privacy\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}run_id\0\u{1}seed\0\u{1}rounds\0\u{1}strategy\0\u{1}adapter\0\u{1}model\0\u{1}training\0\u{1}cohort\0\u{1}state\0\u{1}update\0\u{1}privacy\0\u{1}aggregation\0")
 
   fileprivate class _StorageClass {
     var _runID: String = String()
@@ -2189,6 +2246,7 @@ nonisolated extension WireRunManifest: SwiftProtobuf.Message, SwiftProtobuf._Mes
     var _state: [WireTensorDeclaration] = []
     var _update: [WireTensorDeclaration] = []
     var _privacy: WirePrivacySpec? = nil
+    var _aggregation: WireAggregationSpec? = nil
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -2210,6 +2268,7 @@ nonisolated extension WireRunManifest: SwiftProtobuf.Message, SwiftProtobuf._Mes
       _state = source._state
       _update = source._update
       _privacy = source._privacy
+      _aggregation = source._aggregation
     }
   }
 
@@ -2239,6 +2298,7 @@ nonisolated extension WireRunManifest: SwiftProtobuf.Message, SwiftProtobuf._Mes
         case 9: try { try decoder.decodeRepeatedMessageField(value: &_storage._state) }()
         case 10: try { try decoder.decodeRepeatedMessageField(value: &_storage._update) }()
         case 11: try { try decoder.decodeSingularMessageField(value: &_storage._privacy) }()
+        case 12: try { try decoder.decodeSingularMessageField(value: &_storage._aggregation) }()
         default: break
         }
       }
@@ -2284,6 +2344,9 @@ nonisolated extension WireRunManifest: SwiftProtobuf.Message, SwiftProtobuf._Mes
       try { if let v = _storage._privacy {
         try visitor.visitSingularMessageField(value: v, fieldNumber: 11)
       } }()
+      try { if let v = _storage._aggregation {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 12)
+      } }()
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -2304,10 +2367,76 @@ nonisolated extension WireRunManifest: SwiftProtobuf.Message, SwiftProtobuf._Mes
         if _storage._state != rhs_storage._state {return false}
         if _storage._update != rhs_storage._update {return false}
         if _storage._privacy != rhs_storage._privacy {return false}
+        if _storage._aggregation != rhs_storage._aggregation {return false}
         return true
       }
       if !storagesAreEqual {return false}
     }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireAggregationSpec: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".AggregationSpec"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}rule\0\u{1}byzantine\0\u{3}norm_bound\0\u{3}norm_multiple\0\u{1}trim\0\u{1}keep\0\u{1}smoothing\0\u{1}iterations\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.rule) }()
+      case 2: try { try decoder.decodeSingularUInt32Field(value: &self.byzantine) }()
+      case 3: try { try decoder.decodeSingularDoubleField(value: &self.normBound) }()
+      case 4: try { try decoder.decodeSingularDoubleField(value: &self.normMultiple) }()
+      case 5: try { try decoder.decodeSingularDoubleField(value: &self.trim) }()
+      case 6: try { try decoder.decodeSingularUInt32Field(value: &self.keep) }()
+      case 7: try { try decoder.decodeSingularDoubleField(value: &self.smoothing) }()
+      case 8: try { try decoder.decodeSingularUInt32Field(value: &self.iterations) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.rule.isEmpty {
+      try visitor.visitSingularStringField(value: self.rule, fieldNumber: 1)
+    }
+    if self.byzantine != 0 {
+      try visitor.visitSingularUInt32Field(value: self.byzantine, fieldNumber: 2)
+    }
+    if self.normBound.bitPattern != 0 {
+      try visitor.visitSingularDoubleField(value: self.normBound, fieldNumber: 3)
+    }
+    if self.normMultiple.bitPattern != 0 {
+      try visitor.visitSingularDoubleField(value: self.normMultiple, fieldNumber: 4)
+    }
+    if self.trim.bitPattern != 0 {
+      try visitor.visitSingularDoubleField(value: self.trim, fieldNumber: 5)
+    }
+    if self.keep != 0 {
+      try visitor.visitSingularUInt32Field(value: self.keep, fieldNumber: 6)
+    }
+    if self.smoothing.bitPattern != 0 {
+      try visitor.visitSingularDoubleField(value: self.smoothing, fieldNumber: 7)
+    }
+    if self.iterations != 0 {
+      try visitor.visitSingularUInt32Field(value: self.iterations, fieldNumber: 8)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: WireAggregationSpec, rhs: WireAggregationSpec) -> Bool {
+    if lhs.rule != rhs.rule {return false}
+    if lhs.byzantine != rhs.byzantine {return false}
+    if lhs.normBound != rhs.normBound {return false}
+    if lhs.normMultiple != rhs.normMultiple {return false}
+    if lhs.trim != rhs.trim {return false}
+    if lhs.keep != rhs.keep {return false}
+    if lhs.smoothing != rhs.smoothing {return false}
+    if lhs.iterations != rhs.iterations {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -2745,7 +2874,7 @@ nonisolated extension WireTrainingSpec: SwiftProtobuf.Message, SwiftProtobuf._Me
 
 nonisolated extension WireCohortSpec: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".CohortSpec"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}min_clients\0\u{3}clients_per_round\0\u{1}quorum\0\u{3}deadline_seconds\0\u{1}selection\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}min_clients\0\u{3}clients_per_round\0\u{1}quorum\0\u{3}deadline_seconds\0\u{1}selection\0\u{3}over_selected\0\u{3}upload_grace_seconds\0\u{3}max_attempts\0\u{3}most_connected\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2758,6 +2887,10 @@ nonisolated extension WireCohortSpec: SwiftProtobuf.Message, SwiftProtobuf._Mess
       case 3: try { try decoder.decodeSingularUInt32Field(value: &self.quorum) }()
       case 4: try { try decoder.decodeSingularDoubleField(value: &self.deadlineSeconds) }()
       case 5: try { try decoder.decodeSingularStringField(value: &self.selection) }()
+      case 6: try { try decoder.decodeSingularUInt32Field(value: &self.overSelected) }()
+      case 7: try { try decoder.decodeSingularDoubleField(value: &self.uploadGraceSeconds) }()
+      case 8: try { try decoder.decodeSingularUInt32Field(value: &self.maxAttempts) }()
+      case 9: try { try decoder.decodeSingularUInt32Field(value: &self.mostConnected) }()
       default: break
       }
     }
@@ -2779,6 +2912,18 @@ nonisolated extension WireCohortSpec: SwiftProtobuf.Message, SwiftProtobuf._Mess
     if !self.selection.isEmpty {
       try visitor.visitSingularStringField(value: self.selection, fieldNumber: 5)
     }
+    if self.overSelected != 0 {
+      try visitor.visitSingularUInt32Field(value: self.overSelected, fieldNumber: 6)
+    }
+    if self.uploadGraceSeconds.bitPattern != 0 {
+      try visitor.visitSingularDoubleField(value: self.uploadGraceSeconds, fieldNumber: 7)
+    }
+    if self.maxAttempts != 0 {
+      try visitor.visitSingularUInt32Field(value: self.maxAttempts, fieldNumber: 8)
+    }
+    if self.mostConnected != 0 {
+      try visitor.visitSingularUInt32Field(value: self.mostConnected, fieldNumber: 9)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -2788,6 +2933,10 @@ nonisolated extension WireCohortSpec: SwiftProtobuf.Message, SwiftProtobuf._Mess
     if lhs.quorum != rhs.quorum {return false}
     if lhs.deadlineSeconds != rhs.deadlineSeconds {return false}
     if lhs.selection != rhs.selection {return false}
+    if lhs.overSelected != rhs.overSelected {return false}
+    if lhs.uploadGraceSeconds != rhs.uploadGraceSeconds {return false}
+    if lhs.maxAttempts != rhs.maxAttempts {return false}
+    if lhs.mostConnected != rhs.mostConnected {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

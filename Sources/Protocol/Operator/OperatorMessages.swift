@@ -10,6 +10,10 @@ public struct OperatorRequest: Codable, Sendable, Equatable {
     case stop
     /// End the run for good.
     case abort
+    /// Ask `client` for no further round.
+    case drain
+    /// Take `client`, and its update of the open round, out of the run.
+    case remove
     /// Read the coordinator's identity folder now: certificate, key and revocation list.
     case reload
   }
@@ -19,10 +23,14 @@ public struct OperatorRequest: Codable, Sendable, Equatable {
   /// Why; kept in the run's log.
   public let reason: String
 
+  /// Whom it is about, with `drain` and `remove`.
+  public let client: String?
+
   /// Asks.
-  public init(_ verb: Verb, reason: String = "") {
+  public init(_ verb: Verb, reason: String = "", client: String? = nil) {
     self.verb = verb
     self.reason = reason
+    self.client = client
   }
 }
 

@@ -3,7 +3,7 @@ import FedLoRADP
 import Logging
 
 /// The steps of a run in which clients are the unit of privacy: the secret draw, the budget, the noised state.
-extension RunDriver {
+extension RunConductor {
   /// What a commit makes durable.
   struct NextState {
     let state: TensorSet
@@ -16,7 +16,7 @@ extension RunDriver {
   /// Each draw has a root of its own and is used once: the state machine makes it durable before anybody is asked.
   func drawCohort(round: Int, from names: [String]) throws -> RunEvent {
     guard let account else { throw CoordinatorError.badManifest("no private draw of clients is configured") }
-    if let reason = try account.refusal(after: store.chargedReleases()) { return .budgetSpent(reason: reason) }
+    if let reason = try account.refusal(after: records.chargedReleases()) { return .budgetSpent(reason: reason) }
     var stream = account.terms.randomness("cohort", round: round).stream("cohort", step: 0)
     let drawn: [Int] =
       switch account.terms.sampling {
@@ -30,17 +30,11 @@ extension RunDriver {
   /// only after a crash between a charge and its commit.
   func nextState(round: Int, contributions: [Contribution]) throws -> NextState? {
     guard let account else {
-      let state = try store.aggregate(
-        round: round,
-        contributions: contributions,
-        strategy: run.strategy,
-        weighting: run.weighting
-      )
-      return NextState(state: state, clippingNorm: nil)
+      return NextState(state: try aggregated(round: round, contributions: contributions), clippingNorm: nil)
     }
-    guard try account.refusal(after: store.chargedReleases()) == nil else { return nil }
-    try store.chargeRelease(round: round)
-    let outcome = try store.releasePrivately(
+    guard try account.refusal(after: records.chargedReleases()) == nil else { return nil }
+    try records.chargeRelease(round: round)
+    let outcome = try records.releasePrivately(
       round: round,
       contributions: contributions,
       strategy: run.strategy,
@@ -56,5 +50,5 @@ extension RunDriver {
   }
 
   /// What was charged so far; nil where clients are not the unit of privacy.
-  func privacySpent() throws -> PrivacySpent? { try account?.spent(releases: store.chargedReleases()) }
+  func privacySpent() throws -> PrivacySpent? { try account?.spent(releases: records.chargedReleases()) }
 }

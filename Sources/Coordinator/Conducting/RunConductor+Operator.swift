@@ -1,7 +1,7 @@
 import FedLoRAProtocol
 
 /// What the operator asks for on the local socket.
-extension RunDriver {
+extension RunConductor {
   /// Hears a request and says what will come of it.
   func answer(_ request: OperatorRequest) -> OperatorReply {
     let status = liveStatus
@@ -17,6 +17,22 @@ extension RunDriver {
           ? "the run stops once round \(status.round) is committed" : "the run has stopped between rounds",
         status: status
       )
+    case .drain, .remove:
+      guard let name = request.client, state.known.contains(name) else {
+        return OperatorReply(
+          message: "no client '\(request.client ?? "")' ever joined this run; fedlora log shows who did",
+          isAccepted: false,
+          status: status
+        )
+      }
+      let isRemoval = request.verb == .remove
+      let wasAtWork = state.isAtWork(name)
+      apply(.dismissed(name: name, reason: "\(isRemoval ? "removed" : "drained") \(why)", discards: isRemoval))
+      let what =
+        isRemoval
+        ? "'\(name)' takes part no more, and its update of round \(status.round) does not count"
+        : "'\(name)' is asked for no further round" + (wasAtWork ? "; it may finish round \(status.round)" : "")
+      return OperatorReply(message: what, status: status)
     case .abort:
       apply(.abort(reason: "aborted \(why)"))
       return OperatorReply(message: "the run has ended for good", status: status)
@@ -46,10 +62,10 @@ extension RunDriver {
         case .accepted: "accepted"
         }
       },
-      deadlineSeconds: state.current.deadline.map { max(0, ($0.sinceOrigin - now.sinceOrigin).inSeconds) },
+      deadlineSeconds: state.current.deadline.map { max(0, ($0.sinceOrigin - outlet.now.sinceOrigin).inSeconds) },
       isStopping: state.stopsAfterRound != nil,
-      bytesSent: traffic.sent,
-      bytesReceived: traffic.received
+      bytesSent: outlet.traffic.sent,
+      bytesReceived: outlet.traffic.received
     )
   }
 }

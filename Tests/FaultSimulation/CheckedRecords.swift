@@ -1,0 +1,169 @@
+import FedLoRACheckpoint
+import FedLoRACoordinator
+import FedLoRAFederation
+
+/// A run's records with the promises watching, and with planted faults where there are some.
+final class CheckedRecords: RunRecords {
+  private let store: RunStore
+  private let promises: Promises
+  private let planted: PlantedFault?
+  /// A write that was put off.
+  private var later: (() throws -> Void)?
+  private var uncommitted: (round: Int, state: TensorSet)?
+
+  init(_ store: RunStore, _ promises: Promises, _ planted: PlantedFault?) {
+    self.store = store
+    self.promises = promises
+    self.planted = planted
+  }
+
+  private func catchUp() throws {
+    let work = later
+    later = nil
+    uncommitted = nil
+    try work?()
+  }
+
+  func recover() throws -> RecoveredRun {
+    var recovered = try store.recover()
+    if planted == .forgetsCommit, recovered.lastCommittedRound > 0 {
+      recovered = RecoveredRun(
+        lastCommittedRound: recovered.lastCommittedRound - 1,
+        lastContributions: [],
+        attempt: 0,
+        members: [:],
+        outcome: nil,
+        roster: recovered.roster,
+        known: recovered.known
+      )
+    }
+    try promises.recovered(recovered) { try store.state(afterRound: recovered.lastCommittedRound) }
+    return recovered
+  }
+
+  func openAttempt(round: Int, attempt: Int, cohort: [String]) throws {
+    try catchUp()
+    try store.openAttempt(round: round, attempt: attempt, cohort: cohort)
+  }
+
+  func setRoster(name: String, isReady: Bool) throws { try store.setRoster(name: name, isReady: isReady) }
+
+  func retire(name: String, code: String) throws { try store.retire(name: name, code: code) }
+
+  func sendAway(name: String, round: Int, code: String, reason: String, discards: Bool) throws {
+    // Before, since it may be durable although the machine goes down in between.
+    if discards { promises.removed(name, round: round) }
+    try store.sendAway(name: name, round: round, code: code, reason: reason, discards: discards)
+  }
+
+  func record(name: String, round: Int, code: String, reason: String) throws {
+    try store.record(name: name, round: round, code: code, reason: reason)
+  }
+
+  func storeUpdate(
+    round: Int,
+    name: String,
+    examples: Int,
+    metrics: [String: Double],
+    digest: String,
+    tensors: TensorSet
+  ) throws -> StoredUpdate {
+    try catchUp()
+    let write = { [store] in
+      try store.storeUpdate(
+        round: round,
+        name: name,
+        examples: examples,
+        metrics: metrics,
+        digest: digest,
+        tensors: tensors
+      )
+    }
+    guard planted == .acknowledgesEarly else { return try write() }
+    later = { _ = try write() }
+    return .stored
+  }
+
+  func metrics(round: Int) throws -> [String: [String: Double]] { try store.metrics(round: round) }
+
+  func aggregate(
+    round: Int,
+    contributions: [Contribution],
+    strategy: Strategy,
+    weighting: Weighting
+  ) throws -> TensorSet {
+    try catchUp()
+    var counted = faulty(contributions)
+    if planted == .countsTwice, let first = counted.first, counted.count > 1 { counted.append(first) }
+    return try store.aggregate(round: round, contributions: counted, strategy: strategy, weighting: weighting)
+  }
+
+  func aggregateRobustly(
+    round: Int,
+    contributions: [Contribution],
+    strategy: Strategy,
+    rule: RobustRule
+  ) throws -> RunStore.RobustRound {
+    try catchUp()
+    return try store.aggregateRobustly(
+      round: round,
+      contributions: faulty(contributions),
+      strategy: strategy,
+      rule: rule
+    )
+  }
+
+  private func faulty(_ contributions: [Contribution]) -> [Contribution] {
+    planted == .dropsAccepted && contributions.count > 1 ? Array(contributions.dropLast()) : contributions
+  }
+
+  func releasePrivately(
+    round: Int,
+    contributions: [Contribution],
+    strategy: Strategy,
+    terms: ClientLevelPrivacy
+  ) throws -> RunStore.PrivateOutcome {
+    try store.releasePrivately(round: round, contributions: contributions, strategy: strategy, terms: terms)
+  }
+
+  func chargeRelease(round: Int) throws { try store.chargeRelease(round: round) }
+
+  func chargedReleases() throws -> Int { try store.chargedReleases() }
+
+  func commit(
+    round: Int,
+    contributions: [Contribution],
+    counts: [String: Int],
+    state: TensorSet,
+    nextClippingNorm: Double?
+  ) throws {
+    let contributions = faulty(contributions)
+    let write = { [store, promises] in
+      try store.commit(
+        round: round,
+        contributions: contributions,
+        counts: counts,
+        state: state,
+        nextClippingNorm: nextClippingNorm
+      )
+      promises.committed(round: round, contributions: contributions, state: state)
+    }
+    guard planted == .sendsUncommitted else { return try write() }
+    later = write
+    uncommitted = (round, state)
+  }
+
+  func lastCommittedRound() throws -> Int { try store.lastCommittedRound() }
+
+  func state(afterRound round: Int) throws -> TensorSet {
+    if let uncommitted, uncommitted.round == round { return uncommitted.state }
+    return try store.state(afterRound: round)
+  }
+
+  func finish(_ outcome: RunOutcome) throws {
+    try catchUp()
+    try store.finish(outcome)
+  }
+
+  func close() { store.close() }
+}

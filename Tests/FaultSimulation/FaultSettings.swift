@@ -1,0 +1,78 @@
+/// Everything about one simulated run that its seed decides.
+package struct FaultSettings: Sendable {
+  let clients: Int
+  let rounds: Int
+  let perRound: Int
+  let quorum: Int
+  let minClients: Int
+  /// Clients that are asked beyond `perRound`.
+  let overSelected: Int
+  /// How many may stay connected; 0 for all.
+  let mostConnected: Int
+  /// Whether training the same round again would give other bytes, as it does under differential privacy.
+  let isNoised: Bool
+  /// Mean time between two faults.
+  let calm: Duration
+  /// From then on there are no faults, and everything must come to its end.
+  let faultsUntil: Duration
+  /// Longest delay of a message.
+  let longestDelay: Int
+  /// How often a message arrives twice.
+  let duplicates: Double
+  /// How often training takes longer than a round may.
+  let stragglers: Double
+  /// How often a client finds its budget spent, and takes part no more.
+  let spentBudgets: Double
+  /// Which kinds of faults there are.
+  let kinds: [FaultKind]
+
+  /// What can go wrong at all.
+  package enum Scope: Sendable {
+    /// Everything.
+    case everything
+    /// Only what happens to the coordinator's machine and program; clients are quick, and there are no delays to speak of.
+    case coordinator
+    /// Nothing; else as `coordinator`.
+    case nothing
+  }
+
+  enum FaultKind: CaseIterable, Sendable {
+    case cutConnection, partition
+    case killClient, clientPowerFailure, clientDownWhileWriting, clientDiskFull
+    case killCoordinator, coordinatorPowerFailure, coordinatorDownWhileWriting, coordinatorDiskFull
+    case stop, stopAfterRound, drain, remove
+  }
+
+  /// - Parameter scope: runs of the same seed are of the same size in every scope.
+  init(_ random: inout SplitMixGenerator, scope: Scope) {
+    clients = Int.random(in: 1...5, using: &random)
+    rounds = Int.random(in: 1...6, using: &random)
+    perRound = Int.random(in: 1...clients, using: &random)
+    quorum = Int.random(in: 1...perRound, using: &random)
+    isNoised = Bool.random(using: &random)
+    calm = random.span(1000...20_000)
+    faultsUntil = random.span(0...400_000)
+    guard scope == .everything else {
+      (longestDelay, duplicates, stragglers, spentBudgets) = (5, 0, 0, 0)
+      (minClients, overSelected, mostConnected) = (clients, 0, 0)
+      kinds =
+        scope == .nothing
+        ? []
+        : [
+          .killCoordinator, .coordinatorPowerFailure, .coordinatorDownWhileWriting, .coordinatorDownWhileWriting, .stop,
+        ]
+      return
+    }
+    minClients = random.chance(0.5) ? clients : Int.random(in: quorum...clients, using: &random)
+    overSelected = random.chance(0.7) ? 0 : Int.random(in: 0...2, using: &random)
+    let needed = max(minClients, perRound + overSelected)
+    mostConnected = random.chance(0.7) || needed > clients ? 0 : Int.random(in: needed...clients, using: &random)
+    longestDelay = [5, 200, 3000].randomElement(using: &random) ?? 5
+    duplicates = random.chance(0.5) ? 0 : 0.2
+    stragglers = random.chance(0.5) ? 0 : 0.1
+    spentBudgets = random.chance(0.8) ? 0 : 0.1
+    kinds =
+      random.chance(0.3)
+      ? FaultKind.allCases : FaultKind.allCases.filter { _ in Bool.random(using: &random) }
+  }
+}

@@ -1,0 +1,35 @@
+/// Faults that are built in on purpose, one at a time, to see that the simulation finds them.
+package enum PlantedFault: String, CaseIterable, Sendable {
+  /// The coordinator does not sync the files of updates and states.
+  case coordinatorSkipsFileSyncs = "coordinator-skips-file-syncs"
+  /// The coordinator does not sync folders after a rename.
+  case coordinatorSkipsFolderSyncs = "coordinator-skips-folder-syncs"
+  /// The coordinator's database commits without waiting for the disk.
+  case coordinatorSkipsDatabaseSyncs = "coordinator-skips-database-syncs"
+  /// An update is acknowledged when it arrives and stored when the next thing happens.
+  case acknowledgesEarly = "acknowledges-early"
+  /// An update counts in the open round, whichever round it is of.
+  case forgetsRoundCheck = "forgets-round-check"
+  /// An update counts under the name that it states first, not that of its sender.
+  case takesAnotherName = "takes-another-name"
+  /// One update of a round is added twice.
+  case countsTwice = "counts-twice"
+  /// A coordinator that comes back does not know of the newest commit.
+  case forgetsCommit = "forgets-commit"
+  /// A round is closed although an accepted update is left out.
+  case dropsAccepted = "drops-accepted"
+  /// A coordinator that comes back arms no timer.
+  case forgetsTimers = "forgets-timers"
+  /// A round's state is sent before the commit of the round before is durable.
+  case sendsUncommitted = "sends-uncommitted"
+  /// A client does not sync what it seals.
+  case clientSkipsSyncs = "client-skips-syncs"
+  /// A client that comes back has forgotten its sealed update.
+  case forgetsSealed = "forgets-sealed"
+  /// Clients of one process share what each takes for its own tensors.
+  case sharesPersonal = "shares-personal"
+  /// A client sends its update before it is sealed.
+  case sendsUnsealed = "sends-unsealed"
+  /// A client charges its ledger after it has sent.
+  case chargesLate = "charges-late"
+}

@@ -1,0 +1,130 @@
+import FedLoRACheckpoint
+import FedLoRACoordinator
+import FedLoRAProtocol
+import Foundation
+
+/// What a run promises, checked from outside against everything that was seen.
+final class Promises {
+  struct Key: Hashable {
+    let client: String
+    let round: Int
+  }
+
+  private struct Sealed {
+    let digest: String
+    let tensors: TensorSet
+  }
+
+  private(set) var violations: [String] = []
+  /// The update of each client and round, as it was first sent.
+  private var sent: [Key: Sealed] = [:]
+  private var acknowledged: [Key: String] = [:]
+  /// Contributions to each committed round, in order from round 1.
+  private(set) var commits: [[Contribution]] = []
+  private(set) var states: [TensorSet]
+  private let quorum: Int
+
+  init(initialState: TensorSet, quorum: Int) {
+    states = [initialState]
+    self.quorum = quorum
+  }
+
+  func violated(_ text: String) { violations.append(text) }
+
+  /// The operator took a client out of a round: what it was promised there does not hold any more.
+  func removed(_ client: String, round: Int) { acknowledged[Key(client: client, round: round)] = nil }
+
+  // MARK: Clients
+
+  /// A client puts an update on the wire.
+  func sends(_ client: String, round: Int, digest: String, tensors: TensorSet) {
+    let key = Key(client: client, round: round)
+    if let before = sent[key], before.digest != digest {
+      violated("\(client) released round \(round) twice, with different bytes")
+    }
+    if sent[key] == nil { sent[key] = Sealed(digest: digest, tensors: tensors) }
+  }
+
+  /// A client heard that a round is committed, or was given the round after it.
+  func learns(_ client: String, committedRound round: Int) {
+    if round > commits.count { violated("\(client) was told of round \(round), which is not committed durably") }
+  }
+
+  /// A client was given a round.
+  func receives(_ client: String, round: Int, state: TensorSet) {
+    learns(client, committedRound: round - 1)
+    if round >= 1, round <= states.count, states[round - 1] != state {
+      violated("\(client) was given another state for round \(round) than was committed")
+    }
+  }
+
+  // MARK: Coordinator
+
+  /// The coordinator puts an acknowledgement on the wire.
+  func acknowledges(_ client: String, round: Int, isAccepted: Bool) {
+    guard isAccepted else { return }
+    let key = Key(client: client, round: round)
+    guard let digest = sent[key]?.digest else {
+      return violated("\(client) was told that its update of round \(round) is durable, and it never sent one")
+    }
+    acknowledged[key] = digest
+    if round <= commits.count, !commits[round - 1].contains(where: { $0.name == client && $0.digest == digest }) {
+      violated("\(client)'s update of round \(round) was acknowledged after it had been left out")
+    }
+  }
+
+  /// A commit has become durable.
+  func committed(round: Int, contributions: [Contribution], state: TensorSet) {
+    if round <= commits.count {
+      if commits[round - 1] != contributions || states[round] != state {
+        violated("round \(round) was committed twice")
+      }
+      return
+    }
+    guard round == commits.count + 1 else { return violated("round \(round) was committed out of turn") }
+    commits.append(contributions)
+    states.append(state)
+    let names = contributions.map(\.name)
+    if Set(names).count != names.count { violated("round \(round) counts a client twice: \(names)") }
+    if contributions.count < quorum { violated("round \(round) has fewer updates than the quorum") }
+    for (key, digest) in acknowledged where key.round == round {
+      if !contributions.contains(where: { $0.name == key.client && $0.digest == digest }) {
+        violated("the acknowledged update of \(key.client) is not in round \(round)")
+      }
+    }
+    var updates: [TensorSet] = []
+    for one in contributions {
+      guard let sealed = sent[Key(client: one.name, round: round)], sealed.digest == one.digest else {
+        violated("round \(round) counts an update that \(one.name) did not send for it")
+        continue
+      }
+      updates.append(sealed.tensors)
+    }
+    if updates.count == contributions.count, !updates.isEmpty { check(state, isMeanOf: updates, round: round) }
+  }
+
+  private func check(_ state: TensorSet, isMeanOf updates: [TensorSet], round: Int) {
+    for entry in state.entries {
+      for (index, value) in entry.tensor.values.enumerated() {
+        let sum = updates.reduce(0.0) { $0 + Double($1[entry.name]?.values[index] ?? .nan) }
+        if !(abs(Double(value) - sum / Double(updates.count)) < 1e-6) {
+          return violated("the state after round \(round) is not the mean of its updates")
+        }
+      }
+    }
+  }
+
+  /// A coordinator has come back.
+  func recovered(_ recovered: RecoveredRun, state: () throws -> TensorSet) rethrows {
+    let last = recovered.lastCommittedRound
+    if last < commits.count { violated("round \(commits.count) was committed, and is forgotten") }
+    // It may have gone down between the commit and the report of it.
+    if last > 0 { committed(round: last, contributions: recovered.lastContributions, state: try state()) }
+    for (key, digest) in acknowledged where key.round == last + 1 {
+      guard case .accepted(_, let kept)? = recovered.members[key.client], kept == digest else {
+        violated("the acknowledged update of \(key.client) in round \(key.round) is lost")
+        continue
+      }
+    }
+  }
+}

@@ -1,0 +1,52 @@
+import FedLoRAFaultSimulation
+import Testing
+
+@Suite("Runs on simulated machines")
+struct FaultSimulationTests {
+  private static func replay(_ seed: UInt64) -> Comment {
+    "again, with everything that happened: swift run -c release fault-simulation --seed \(seed) --trace"
+  }
+
+  @Test("3000 runs with crashes, power failures, full disks and a bad network keep every promise", arguments: 0..<10)
+  func promises(block: UInt64) throws {
+    var completed = 0
+    for seed in block * 300 + 1...block * 300 + 300 {
+      let result = try FaultWorld(seed: seed).play()
+      #expect(result.violations == [], FaultSimulationTests.replay(seed))
+      completed += result.isCompleted ? 1 : 0
+    }
+    // The others used up their attempts, or their clients' budgets.
+    #expect(completed > 255, "only \(completed) of 300 completed")
+  }
+
+  @Test("a coordinator that is killed, loses power or is stopped ends with the bytes of an uninterrupted run")
+  func sameBytes() throws {
+    var starts = 0
+    for seed in 1...200 as ClosedRange<UInt64> {
+      let calm = try FaultWorld(seed: seed, scope: .nothing).play()
+      let result = try FaultWorld(seed: seed, scope: .coordinator).play()
+      #expect(calm.violations == [] && calm.isCompleted && calm.starts == 1, "seed \(seed)")
+      #expect(result.violations == [] && result.isCompleted, "seed \(seed)")
+      #expect(result.finalState == calm.finalState, "seed \(seed)")
+      starts += result.starts
+    }
+    #expect(starts > 600, "only \(starts) starts")
+  }
+
+  @Test("each fault that is planted is found", arguments: PlantedFault.allCases)
+  func planted(_ fault: PlantedFault) throws {
+    let found = try (1...20 as ClosedRange<UInt64>).filter { seed in
+      try !FaultWorld(seed: seed, planting: fault).play().violations.isEmpty
+    }
+    #expect(found.count >= 4, "found with seeds \(found)")
+  }
+
+  @Test("the same seed plays the same run again")
+  func determinism() throws {
+    for seed in 1...40 as ClosedRange<UInt64> {
+      let results = try (0..<2).map { _ in try FaultWorld(seed: seed).play() }
+      #expect(results[0].fingerprint == results[1].fingerprint, "seed \(seed)")
+      #expect(results[0].events == results[1].events && results[0].finalState == results[1].finalState, "seed \(seed)")
+    }
+  }
+}
