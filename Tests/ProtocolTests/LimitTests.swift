@@ -88,17 +88,20 @@ struct LimitTests {
       let codes = Mailbox()
       try await project.serve(
         configuration: configuration,
-        admits: admits,
+        admits: false,
         handler: { connection in
           do {
-            let message = try await connection.receive()
-            codes.put(message == nil ? "closed" : "taken")
+            _ = try await connection.receive()
+            if admits { connection.admit() }
+            try await connection.send(ack(.accepted))
+            codes.put(try await connection.receive() == nil ? "closed" : "taken")
           } catch TransportError.violation(let code, _) { codes.put(code.rawValue) } catch { codes.put("\(error)") }
         },
         { server, _ in
-          // The greeting tells that the server's limit is set: what it admits it has admitted before.
           let client = try await PeerClient(identity: try project.participant("a"))
             .connect(host: "127.0.0.1", port: server.port)
+          try await client.send(hello("a"))
+          _ = try await client.receive()
           try? await client.write(try frame(bytes: bytes))
           _ = try? await client.receive()
           await client.close()

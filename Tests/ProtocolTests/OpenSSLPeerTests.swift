@@ -49,7 +49,7 @@ struct OpenSSLPeerTests {
     as coordinator: TLSIdentity? = nil
   ) async throws -> ReasonCode? {
     defer { try? FileManager.default.removeItem(at: scratch) }
-    let authority = try save(project.coordinator, "authority")
+    let authority = try save(coordinator ?? project.coordinator, "authority")
     let folder = try identity.map { try save($0, "client") }
     var code: ReasonCode?
     try await project.serve(as: coordinator, handler: { Issue.record("\($0.peer) was let in") }) { server, refusals in

@@ -9,7 +9,6 @@ final class ClientLink: ClientWire, Sendable {
   let connection: PeerConnection
   let outgoing: AsyncStream<OutgoingMessage>
   private let continuation: AsyncStream<OutgoingMessage>.Continuation
-  private let readiness = Mutex(false)
 
   /// A client that lets so many messages pile up does not read any more.
   static let longestQueue = 64
@@ -27,12 +26,6 @@ final class ClientLink: ClientWire, Sendable {
     self.name = name
     self.connection = connection
     (outgoing, continuation) = AsyncStream.makeStream(bufferingPolicy: .bufferingOldest(ClientLink.longestQueue))
-  }
-
-  /// Whether the client has accepted the run's terms on this connection.
-  var isReady: Bool {
-    get { readiness.withLock { $0 } }
-    set { readiness.withLock { $0 = newValue } }
   }
 
   func send(_ message: OutgoingMessage) {

@@ -204,24 +204,24 @@ public final class CoordinatorServer: Sendable {
       // Nothing but a Hello, which declares no stream, may come first.
       let expectation = session.expectation
       let expectUpdate: ExpectStream = { envelope in
-        guard link.isReady else { throw TransportError.violation(code: "not-ready", text: "an Update before Ready") }
         let expected = try await expectation(envelope)
         link.isUploading = true
         return expected
       }
+      let expectReady: ExpectStream = { _ in
+        throw TransportError.violation(code: "not-ready", text: "an Update before Ready")
+      }
       while let inbound = try await link.connection.receive(
-        expecting: isFirst ? PeerConnection.expectNothing : expectUpdate
+        expecting: isFirst ? PeerConnection.expectNothing : session.isReady ? expectUpdate : expectReady
       ) {
         isFirst = false
         link.isUploading = false
         switch session.heard(inbound.envelope, tensors: inbound.tensors, violation: inbound.violation) {
         case .answer(let envelope):
-          // A Welcome: the Hello was in order.
+          // Only a good Hello is answered here; from now on the limits are those of a connection that works.
           link.connection.admit()
           link.send(.message(envelope))
-        case .pass(let word):
-          if case .ready = word { link.isReady = true }
-          await driver.heard(word, from: link)
+        case .pass(let word): await driver.heard(word, from: link)
         case .leave(let reason): return reason
         case .refuse(let code, let text, let reason):
           await refuse(link.connection, code: code, text: text)
@@ -229,8 +229,8 @@ public final class CoordinatorServer: Sendable {
         }
       }
       return isFirst ? "closed before Hello" : "closed by the client"
-    } catch TransportError.violation(let code, let text) where !link.isReady {
-      // What ends a session later is told where it ends; a certificate that ends was told already.
+    } catch TransportError.violation(let code, let text) where !session.isReady {
+      // What breaks a session later is told where it ends; that a certificate ends was told already.
       if ![.revoked, .expired].contains(code) { server.noteRefusal(of: link.connection, code: code, text: text) }
       return text
     } catch {

@@ -30,7 +30,8 @@ package struct ParticipantSession: Sendable {
   private let run: ServedRun
   private let name: String
   private var hasGreeted = false
-  private var isReady = false
+  /// Whether the participant has accepted the run's terms.
+  package private(set) var isReady = false
 
   /// A connection whose certificate has this name.
   package init(run: ServedRun, name: String) {

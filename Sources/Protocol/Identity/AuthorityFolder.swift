@@ -99,10 +99,10 @@ public struct AuthorityFolder: Sendable {
   @discardableResult
   public func renewCoordinator(validity: CertificateValidity = .days(365)) throws -> TLSIdentity {
     var identity = try authority.issueCoordinator(validity: validity)
-    identity.revocations = try change { register in
+    try change { register in
       try register.add(identity.certificate, name: nil, origin: .renewed)
-      return try currentList(register)
     }
+    identity.revocations = try revocations()
     if PEMFile.exists(coordinator) {
       try IdentityFolder(coordinator).replace(by: identity)
     } else {
@@ -128,6 +128,9 @@ public struct AuthorityFolder: Sendable {
     try FolderLock.hold(url) {
       var register = try read()
       let before = register
+      // A register that came back from an older copy must neither forget what was revoked since nor count backwards:
+      // coordinators would not believe it.
+      if let published = try? revocations(), published.number > register.listNumber { register.adopt(published) }
       let result = try body(&register)
       if register != before { try write(register) }
       try publish(register)
@@ -167,11 +170,17 @@ public struct AuthorityFolder: Sendable {
 
   /// The list follows the register: where a crash left it behind, the next change brings it up.
   private func publish(_ register: CertificateRegister) throws {
-    for file in [revocationFile, coordinator.appendingPathComponent("crl.pem")] {
-      guard file == revocationFile || PEMFile.exists(coordinator) else { continue }
-      let published = try? PEMFile.revocations(file, authority: authority.certificate)
-      if let published, published.number >= register.listNumber { continue }
-      try PEMFile.write(try currentList(register).pem, to: file)
+    let list: RevocationList
+    if let published = try? revocations(), published.number == register.listNumber {
+      list = published
+    } else {
+      list = try currentList(register)
+      try PEMFile.write(list.pem, to: revocationFile)
+    }
+    guard PEMFile.exists(coordinator) else { return }
+    let copy = coordinator.appendingPathComponent("crl.pem")
+    if (try? PEMFile.revocations(copy, authority: authority.certificate)) != list {
+      try PEMFile.write(list.pem, to: copy)
     }
   }
 
@@ -181,6 +190,19 @@ public struct AuthorityFolder: Sendable {
 }
 
 extension CertificateRegister {
+  /// Takes over what a list says that is newer than this register.
+  fileprivate mutating func adopt(_ list: RevocationList) {
+    listNumber = list.number
+    let known = revoked
+    for (serial, date) in list.entries where known[serial] == nil {
+      if let index = certificates.firstIndex(where: { $0.serial == serial }) {
+        certificates[index].revocation = IssuedCertificate.Revocation(at: date, reason: "known from the list")
+      } else {
+        strangers[serial.rawValue] = date
+      }
+    }
+  }
+
   /// Takes note of a certificate before it leaves.
   mutating func add(_ certificate: Certificate, name: ParticipantName?, origin: IssuedCertificate.Origin) throws {
     certificates.append(

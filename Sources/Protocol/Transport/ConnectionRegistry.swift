@@ -14,6 +14,8 @@ final class ConnectionRegistry: Sendable {
     let session: NIOLoopBound<SessionHandler>
     let network: RemoteNetwork
     let peer: VerifiedPeer
+    /// Whether it was told to go, which takes a moment.
+    var isEnding = false
   }
 
   fileprivate struct State: Sendable {
@@ -123,17 +125,11 @@ final class ConnectionRegistry: Sendable {
   func sweep(revocations: RevocationList?, at date: Date = Date()) -> Int {
     let found = state.withLock { state -> [(Open, CertificateRefusal)] in
       state.revocations = revocations
-      return state.open.values.compactMap { open in
-        if let refusal = state.revoked(open.peer) { return (open, refusal) }
-        guard open.peer.notAfter < date else { return nil }
-        return (
-          open,
-          CertificateRefusal(
-            code: .expired,
-            text: "the certificate of \(open.peer.identity) ended on \(open.peer.notAfter.formatted(.iso8601))"
-          )
-        )
+      let ending = state.open.filter { !$0.value.isEnding }.compactMap { id, open in
+        (state.revoked(open.peer) ?? open.peer.ended(by: date)).map { (id, open, $0) }
       }
+      for (id, _, _) in ending { state.open[id]?.isEnding = true }
+      return ending.map { ($0.1, $0.2) }
     }
     for (open, refusal) in found {
       refuse(address: open.channel.remoteAddress, code: refusal.code, text: refusal.text)
@@ -180,6 +176,16 @@ final class ConnectionRegistry: Sendable {
         )
       )
     }
+  }
+}
+
+extension VerifiedPeer {
+  fileprivate func ended(by date: Date) -> CertificateRefusal? {
+    guard notAfter < date else { return nil }
+    return CertificateRefusal(
+      code: .expired,
+      text: "the certificate of \(identity) ended on \(notAfter.formatted(.iso8601))"
+    )
   }
 }
 
