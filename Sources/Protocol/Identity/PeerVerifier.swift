@@ -11,16 +11,21 @@ struct CertificateRefusal: Error, Equatable, Sendable {
 
 /// Judges the certificate that a peer shows: it chains to the project's authority, counts now, and belongs to the role
 /// that the peer plays. That the peer holds its key is what TLS itself proves.
-struct PeerVerifier: Sendable {
+package struct PeerVerifier: Sendable {
   /// Whom this side wants to talk to.
-  enum Role: Sendable { case coordinator, participant }
+  package enum Role: Sendable { case coordinator, participant }
 
   let role: Role
   let authority: Certificate
 
+  package init(role: Role, authority: Certificate) {
+    self.role = role
+    self.authority = authority
+  }
+
   /// Judges `chain`, the peer's own certificate first.
   /// - Throws: `CertificateRefusal`.
-  func verify(_ chain: [NIOSSLCertificate]) async throws -> PeerIdentity {
+  package func verify(_ chain: [NIOSSLCertificate]) async throws -> PeerIdentity {
     let certificates: [Certificate]
     do {
       certificates = try chain.map { try Certificate(derEncoded: $0.toDERBytes()) }
