@@ -1,5 +1,5 @@
 # make help lists the targets.
-.PHONY: help build test simulate format lint bench schema clean
+.PHONY: help build test simulate fuzz format lint bench schema clean
 
 help: ## list these targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -13,11 +13,14 @@ test: ## install system packages and run all tests
 simulate: ## run the embedded default
 	./bootstrap simulate
 
+fuzz: ## fuzz every parser (SECONDS=600, SEED=1)
+	swift run -c release fuzz --target all --seconds $(or $(SECONDS),600) --seed $(or $(SEED),1)
+
 format: ## lay the sources out
-	swift format -i -r -p Package.swift Sources Simulations/Harness Tests Benchmarks
+	swift format -i -r -p Package.swift Sources Simulations/Harness Tests Benchmarks Fuzzing
 
 lint: ## check layout and documentation
-	swift format lint -r -p --strict Package.swift Sources Simulations/Harness Tests Benchmarks
+	swift format lint -r -p --strict Package.swift Sources Simulations/Harness Tests Benchmarks Fuzzing
 
 bench: ## time a LoRA step beside PyTorch (MODEL=folder)
 	Benchmarks/run-lora-step $(MODEL)

@@ -174,6 +174,33 @@ let package = Package(
       path: "Benchmarks/Robust",
       swiftSettings: strict
     ),
+    .target(name: "CMeter", path: "Fuzzing/Meter", publicHeadersPath: "include"),
+    .target(
+      name: "FedLoRAFuzzing",
+      dependencies: [
+        "FedLoRAConfiguration", "FedLoRACoordinator", "FedLoRAClient", "FedLoRAEngine", "FedLoRAFederation",
+        "FedLoRADP",
+        "FedLoRAProtocol", "FedLoRACheckpoint",
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOEmbedded", package: "swift-nio"),
+        .product(name: "NIOSSL", package: "swift-nio-ssl"),
+        .product(name: "X509", package: "swift-certificates"),
+        .product(name: "SwiftASN1", package: "swift-asn1"),
+        .product(name: "Crypto", package: "swift-crypto"),
+        .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+      ],
+      path: "Fuzzing/Harness",
+      swiftSettings: strict
+    ),
+    .executableTarget(
+      name: "fuzz",
+      dependencies: [
+        "FedLoRAFuzzing", "FedLoRAEngine", "CMeter",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      path: "Fuzzing/Driver",
+      swiftSettings: strict
+    ),
     .testTarget(
       name: "FedLoRAKernelTests",
       dependencies: ["CKernels"],
@@ -320,6 +347,12 @@ let package = Package(
         .product(name: "NIOCore", package: "swift-nio"),
       ],
       path: "Tests/CoordinatorServerTests",
+      swiftSettings: strict
+    ),
+    .testTarget(
+      name: "FedLoRAFuzzTests",
+      dependencies: ["FedLoRAFuzzing"],
+      path: "Tests/FuzzTests",
       swiftSettings: strict
     ),
     .testTarget(

@@ -144,7 +144,10 @@ extension PEFTConfiguration {
         guard let fallback else { throw fault(key, "is missing") }
         return fallback
       }
-      guard let number = found as? NSNumber, number.doubleValue.isFinite else { throw fault(key, "is not a number") }
+      // Foundation reads true as a number too; its type is that of a character.
+      guard let number = found as? NSNumber, number.doubleValue.isFinite, number.objCType.pointee != CChar(0x63) else {
+        throw fault(key, "is not a number")
+      }
       return number.doubleValue
     }
     let type = value("peft_type") as? String ?? "missing"
@@ -160,7 +163,7 @@ extension PEFTConfiguration {
     where value(key) != nil {
       throw fault(key, "is set, which is not supported")
     }
-    if let bias = value("bias") as? String, bias != "none" { throw fault("bias", "is '\(bias)', expected 'none'") }
+    if let bias = value("bias"), bias as? String != "none" { throw fault("bias", "is '\(bias)', expected 'none'") }
     guard let rank = Int(exactly: try number("r", default: nil)), rank > 0 else {
       throw fault("r", "is not a positive whole number")
     }
@@ -170,6 +173,9 @@ extension PEFTConfiguration {
     case let pattern as String: targets = .pattern(pattern)
     default: throw fault("target_modules", "is neither a list of names nor a regular expression")
     }
+    guard let modulesToSave = (value("modules_to_save") ?? [String]()) as? [String] else {
+      throw fault("modules_to_save", "is not a list of names")
+    }
     if kind == .vera, (value("save_projection") as? NSNumber)?.boolValue == false {
       throw fault("save_projection", "is false; the projections of another generator cannot be made again, save them")
     }
@@ -178,9 +184,10 @@ extension PEFTConfiguration {
       rank: rank,
       alpha: try kind == .vera ? 1 : number("lora_alpha", default: nil),
       dropout: try number(kind == .vera ? "vera_dropout" : "lora_dropout", default: 0),
-      usesRSLoRA: (value("use_rslora") as? NSNumber)?.boolValue ?? false,
+      // VeRA has no such scale.
+      usesRSLoRA: kind == .lora && (value("use_rslora") as? NSNumber)?.boolValue ?? false,
       targets: targets,
-      modulesToSave: (value("modules_to_save") as? [String] ?? []).sorted(),
+      modulesToSave: modulesToSave.sorted(),
       baseModel: value("base_model_name_or_path") as? String
     )
   }

@@ -89,6 +89,12 @@ public struct PrivacySection: Codable, Sendable, Equatable {
 
 extension PrivacySection {
   func validate(_ ranges: Ranges) throws {
+    // Also where nothing is private: the section is shown, compared and overridden.
+    for (value, key) in [
+      (epsilon, "epsilon"), (delta, "delta"), (noiseMultiplier, "noise_multiplier"), (clippingNorm, "clipping_norm"),
+      (samplingRate, "sampling_rate"), (clippingQuantile, "clipping_quantile"),
+      (clippingLearningRate, "clipping_learning_rate"), (quantileNoise, "quantile_noise"),
+    ] { try ranges.require(value.isFinite, "privacy.\(key)", "is \(value), expected a number") }
     guard level != .none else { return }
     try ranges.notNegative(epsilon, "privacy.epsilon")
     try ranges.require(delta > 0 && delta < 1, "privacy.delta", "is \(delta), expected above 0 and below 1")
@@ -199,7 +205,14 @@ struct PrivacyTermsBuilder {
       section.sampling == "poisson"
       ? .poisson(rate: section.samplingRate) : .fixedSize(rate: section.samplingRate)
     let participations = mostParticipations
-    let steps = section.level == .record ? participations * localSteps : rounds
+    let (steps, overflow) =
+      section.level == .record
+      ? participations.multipliedReportingOverflow(by: localSteps) : (rounds, false)
+    try ranges.require(
+      !overflow,
+      "training.local_steps",
+      "is \(localSteps), with which \(participations) rounds have more steps than can be counted"
+    )
     var noise = section.noiseMultiplier
     if noise == 0 {
       noise = try Calibration.noiseMultiplier(
@@ -269,9 +282,8 @@ struct PrivacyTermsBuilder {
   private var mostParticipations: Int {
     if section.participations > 0 { return min(section.participations, rounds) }
     guard cohort.selection == "balanced", section.level == .record else { return rounds }
-    return min(
-      rounds,
-      (rounds * (cohort.clientsPerRound + cohort.overSelected) + cohort.minClients - 1) / cohort.minClients
-    )
+    let asked = Int128(cohort.clientsPerRound) + Int128(cohort.overSelected)
+    let (share, all) = (Int128(rounds) * asked, Int128(cohort.minClients))
+    return Int(min(Int128(rounds), (share + all - 1) / all))
   }
 }

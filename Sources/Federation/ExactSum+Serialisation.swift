@@ -60,8 +60,9 @@ extension ExactSum {
     }
     let high = try reader.lanes(layout.elementCount)
     let low = try reader.lanes(layout.elementCount)
-    guard high.allSatisfy({ abs(Int128($0)) <= Int128(bound) + 1 }),
-      low.allSatisfy({ $0 >= 0 && $0 < 1 << Self.laneRatioBits })
+    // No element's sum exceeds the bound; what does would make a merged sum exceed its own.
+    guard low.allSatisfy({ $0 >= 0 && $0 < 1 << Self.laneRatioBits }),
+      zip(high, low).allSatisfy({ -bound <= $0 && ($0 < bound || ($0 == bound && $1 == 0)) })
     else { throw SumError.corrupt("a lane is out of range") }
     self.init(
       layout: layout,

@@ -102,7 +102,9 @@ struct Simulate: AsyncParsableCommand {
   private func load() throws -> (ScenarioConfiguration, String) {
     var all: [String] = []
     // Quoted as YAML, so that a path is always a text.
-    func quoted(_ text: String) -> String { "'" + text.replacing("'", with: "''") + "'" }
+    func quoted(_ text: String) -> String {
+      "'" + text.replacingOccurrences(of: "'", with: "''", options: .literal) + "'"
+    }
     if let model { all.append("model.path=\(quoted(model))") }
     if let data { all.append("data.train=\(quoted(data))") }
     if let test { all.append("data.test=\(quoted(test))") }
@@ -125,7 +127,7 @@ struct Simulate: AsyncParsableCommand {
   private static func quoted(_ argument: String) -> String {
     let plain =
       !argument.isEmpty && argument.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "_./=:,-".contains($0)) }
-    return plain ? argument : "'" + argument.replacing("'", with: "'\\''") + "'"
+    return plain ? argument : "'" + argument.replacingOccurrences(of: "'", with: "'\\''", options: .literal) + "'"
   }
 
   private func listScenarios() throws {

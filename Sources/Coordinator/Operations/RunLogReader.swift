@@ -19,10 +19,15 @@ public struct RunLogReader: Sendable {
     rest.append(data)
     var entries: [RunLogEntry] = []
     let decoder = JSONDecoder()
-    while let end = rest.firstIndex(of: 10) {
-      if let entry = try? decoder.decode(RunLogEntry.self, from: rest[rest.startIndex..<end]) { entries.append(entry) }
-      rest = Data(rest[rest.index(after: end)...])
+    // Walked by index: taking each line off the front would copy the rest of the log for every line.
+    var start = rest.startIndex
+    while let end = rest[start...].firstIndex(of: 10) {
+      if end > start, let entry = try? decoder.decode(RunLogEntry.self, from: rest[start..<end]) {
+        entries.append(entry)
+      }
+      start = rest.index(after: end)
     }
+    rest = Data(rest[start...])
     return entries
   }
 }

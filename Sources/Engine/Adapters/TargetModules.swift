@@ -6,14 +6,19 @@ public enum TargetModules: Sendable, Equatable {
   case pattern(String)
 
   /// Whether the module at `path` is taken.
-  /// - Throws: `ModelError.badOption` when the pattern is not a regular expression.
+  /// - Throws: `ModelError.badOption` when the pattern is not a regular expression, or one with more than `ModulePattern` has.
   public func matches(_ path: String) throws -> Bool {
     switch self {
     case .suffixes(let names): return names.contains { path == $0 || path.hasSuffix("." + $0) }
     case .pattern(let text):
-      do { return try Regex(text).wholeMatch(in: path) != nil } catch {
-        throw ModelError.badOption(name: "target_modules", found: "'\(text)'", expected: "a regular expression")
+      guard let pattern = ModulePattern(text) else {
+        throw ModelError.badOption(
+          name: "target_modules",
+          found: "'\(text)'",
+          expected: "a regular expression of characters, sets, groups, | and repetitions"
+        )
       }
+      return pattern.matches(path)
     }
   }
 

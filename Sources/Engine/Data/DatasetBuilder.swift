@@ -69,7 +69,7 @@ struct DatasetBuilder {
 
   private func string(_ row: Records.Row, _ place: Int, numberAllowed: Bool) throws(DatasetError) -> String {
     let name = records.columns[place]
-    switch place < row.values.count ? row.values[place] : nil {
+    switch row[place] {
     case .text(let text)?:
       if text.unicodeScalars.allSatisfy(\.properties.isWhitespace) {
         throw failure(.emptyField, row.line, name, "nothing", "some text; leave such rows out")
@@ -85,7 +85,7 @@ struct DatasetBuilder {
   // MARK: Labels
 
   private func label(_ row: Records.Row, _ place: Int) throws(DatasetError) -> RawLabel {
-    if place < row.values.count, case .number(let number)? = row.values[place] { return .number(number) }
+    if case .number(let number)? = row[place] { return .number(number) }
     return .name(try string(row, place, numberAllowed: false))
   }
 

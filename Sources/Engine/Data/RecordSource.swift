@@ -1,9 +1,32 @@
 /// Rows as they stand in a file: values by column, none interpreted yet.
 struct Records {
-  /// One row and the line it starts on.
+  /// One row and the line it starts on. It holds its own values alone: in JSON lines every row may bring a column of its
+  /// own, and a place for each column in each row would take memory with the square of the file.
   struct Row {
     let line: Int
-    let values: [RecordValue?]
+    private let values: [RecordValue]
+    /// The columns of `values`; nil where they are the first ones in order.
+    private let places: [Int]?
+
+    /// A row with a value for each column.
+    init(line: Int, fields: [String]) {
+      self.line = line
+      values = fields.map { .text($0) }
+      places = nil
+    }
+
+    /// A row with values for some columns.
+    init(line: Int, values: [RecordValue], places: [Int]) {
+      self.line = line
+      self.values = values
+      self.places = places
+    }
+
+    /// The value in this column, if there is one.
+    subscript(column: Int) -> RecordValue? {
+      guard let places else { return values.indices.contains(column) ? values[column] : nil }
+      return places.firstIndex(of: column).map { values[$0] }
+    }
   }
 
   let columns: [String]
@@ -52,23 +75,23 @@ struct RecordSource {
       guard case .object(let members) = node else {
         throw failure(.invalidJSON, index + 1, nil, node.kind, "a JSON object")
       }
-      var values = [RecordValue?](repeating: nil, count: columns.count)
+      var (values, own): ([RecordValue], [Int]) = ([], [])
       for member in members {
         let key = Array(member.key.utf8)
         let place = places[key] ?? columns.count
         if place == columns.count {
           places[key] = place
           columns.append(member.key)
-          values.append(nil)
         }
         switch member.value {
-        case .string(let text): values[place] = .text(text)
-        case .integer(let number): values[place] = .number(number)
-        case .null: break
-        default: values[place] = .other(member.value.kind)
+        case .string(let text): values.append(.text(text))
+        case .integer(let number): values.append(.number(number))
+        case .null: continue
+        default: values.append(.other(member.value.kind))
         }
+        own.append(place)
       }
-      rows.append(Records.Row(line: index + 1, values: values))
+      rows.append(Records.Row(line: index + 1, values: values, places: own))
     }
     return Records(columns: columns, rows: rows)
   }
@@ -175,7 +198,7 @@ struct RecordSource {
           "\(header.fields.count) as in the header: \(header.fields.joined(separator: ", "))"
         )
       }
-      result.append(Records.Row(line: row.line, values: row.fields.map { .text($0) }))
+      result.append(Records.Row(line: row.line, fields: row.fields))
     }
     return Records(columns: header.fields, rows: result)
   }

@@ -76,16 +76,21 @@ public final class FrozenModel: @unchecked Sendable {
       try store.pointer($0, shape: [spec.tokenTypeCount, hidden])
     }
     embeddingNorm = try norm(names.embeddingNorm)
-    layers = try (0..<spec.layerCount).map { index in
-      Layer(
-        modules: try LayerModule.allCases.map { module in
-          let (input, output) = module.sizes(spec)
-          return try linear(names.module(index, module), input, output)
-        },
-        attentionNorm: try norm(names.attentionNorm(index)),
-        feedForwardNorm: try norm(names.feedForwardNorm(index))
+    // One at a time: the first layer that the checkpoint lacks ends this, whatever number the configuration names.
+    var layers: [Layer] = []
+    for index in 0..<spec.layerCount {
+      layers.append(
+        Layer(
+          modules: try LayerModule.allCases.map { module in
+            let (input, output) = module.sizes(spec)
+            return try linear(names.module(index, module), input, output)
+          },
+          attentionNorm: try norm(names.attentionNorm(index)),
+          feedForwardNorm: try norm(names.feedForwardNorm(index))
+        )
       )
     }
+    self.layers = layers
     pooler = store.contains("\(names.pooler).weight") ? try linear(names.pooler, hidden, hidden) : nil
     (fingerprint, parameterCount) = try store.identity()
     self.spec = spec

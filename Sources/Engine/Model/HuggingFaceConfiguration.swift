@@ -23,7 +23,7 @@ public struct HuggingFaceConfiguration {
 
   /// A positive whole number.
   public func count(_ key: String) throws -> Int {
-    guard let number = values[key] as? NSNumber, let value = Int(exactly: number.doubleValue), value > 0 else {
+    guard let number = number(key), let value = Int(exactly: number), value > 0 else {
       throw bad(key, "a positive whole number")
     }
     return value
@@ -37,7 +37,13 @@ public struct HuggingFaceConfiguration {
   /// A finite number.
   public func number(_ key: String, default fallback: Double) throws -> Double {
     if isAbsent(key) { return fallback }
-    guard let number = values[key] as? NSNumber, number.doubleValue.isFinite else { throw bad(key, "a number") }
+    guard let number = number(key), number.isFinite else { throw bad(key, "a number") }
+    return number
+  }
+
+  /// The number under `key`; Foundation reads true as a number too, of a character's type.
+  private func number(_ key: String) -> Double? {
+    guard let number = values[key] as? NSNumber, number.objCType.pointee != CChar(0x63) else { return nil }
     return number.doubleValue
   }
 

@@ -57,7 +57,7 @@ public struct Tokenizer: Sendable {
   public var vocabularySize: Int { vocabulary.count }
 
   /// One more than the greatest id: how many rows an embedding table needs at least.
-  public var idLimit: Int { vocabulary.tokens.count }
+  public var idLimit: Int { vocabulary.limit }
 
   /// The id of a token, compared scalar for scalar.
   public func id(of token: String) -> Int32? { vocabulary.id(of: token) }

@@ -166,6 +166,9 @@ struct TokenizerFile {
 
   // MARK: Parts
 
+  /// Most special tokens around one text; known files add two to four.
+  private static let mostAddedTokens = 256
+
   private func template(
     _ node: JSONNode?,
     _ key: String,
@@ -174,6 +177,7 @@ struct TokenizerFile {
   ) throws(TokenizerError) -> [PostProcessor.Piece] {
     var pieces: [PostProcessor.Piece] = []
     var found: Set<String> = []
+    var added = 0
     for (index, item) in try array(node, key).enumerated() {
       let place = "\(key)[\(index)]"
       guard let body = item["Sequence"] ?? item["SpecialToken"] else {
@@ -183,7 +187,7 @@ struct TokenizerFile {
       let typeId = try identifier(body["type_id"], "\(place).type_id")
       if item["Sequence"] != nil {
         guard sequences.contains(name) else { throw invalid("\(place).id", body["id"], "one of \(sequences.sorted())") }
-        found.insert(name)
+        guard found.insert(name).inserted else { throw unsupported("\(place).id", name, "each sequence once") }
         pieces.append(name == "A" ? .first(typeId: typeId) : .second(typeId: typeId))
         continue
       }
@@ -195,6 +199,11 @@ struct TokenizerFile {
         tokens.append(try string(token, "\(where_).tokens"))
       }
       guard ids.count == tokens.count else { throw invalid(where_, special, "as many ids as tokens") }
+      added += ids.count
+      // A file names a token's ids once and may put it around every text a thousand times.
+      guard added <= Self.mostAddedTokens else {
+        throw invalid(key, node, "a template that adds at most \(Self.mostAddedTokens) tokens")
+      }
       pieces.append(.special(ids: ids, tokens: tokens, typeId: typeId))
     }
     guard found == sequences else { throw invalid(key, node, "a template with each of \(sequences.sorted())") }
@@ -239,7 +248,7 @@ struct TokenizerFile {
     return items
   }
 
-  /// Ids are bounded so that a table by id stays small.
+  /// Ids are bounded by what an embedding table can have.
   private func identifier(_ node: JSONNode?, _ key: String) throws(TokenizerError) -> Int32 {
     guard case .integer(let value)? = node, (0..<10_000_000).contains(value) else {
       throw invalid(key, node, "an id from 0 to 9999999")

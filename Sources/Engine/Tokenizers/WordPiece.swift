@@ -14,13 +14,12 @@ struct WordPiece: Sendable {
     self.unknown = unknown
     self.maximumWordLength = maximumWordLength
     let prefix = Array(continuingPrefix.unicodeScalars.map(\.value))
-    for (id, token) in vocabulary.tokens.enumerated() {
-      guard let token else { continue }
+    for (id, token) in vocabulary.tokens {
       let scalars = token.unicodeScalars.map(\.value)
       if scalars.isEmpty { continue }
-      initial.insert(scalars, token: Int32(id))
+      initial.insert(scalars, token: id)
       if scalars.starts(with: prefix), scalars.count > prefix.count {
-        continuing.insert(scalars.dropFirst(prefix.count), token: Int32(id))
+        continuing.insert(scalars.dropFirst(prefix.count), token: id)
       }
     }
   }

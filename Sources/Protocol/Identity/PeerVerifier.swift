@@ -10,8 +10,8 @@ struct CertificateRefusal: Error, Equatable, Sendable {
 }
 
 /// A peer whose certificate was judged.
-struct VerifiedPeer: Sendable, Equatable {
-  let identity: PeerIdentity
+package struct VerifiedPeer: Sendable, Equatable {
+  package let identity: PeerIdentity
   /// Nil where it showed no certificate and none was asked for.
   let serial: CertificateSerial?
   let notAfter: Date
@@ -22,12 +22,12 @@ struct VerifiedPeer: Sendable, Equatable {
 
 /// Judges the certificate that a peer shows: it chains to the project's authority, counts now, was not taken back, and
 /// belongs to the role that the peer plays. That the peer holds its key is what TLS itself proves.
-struct PeerVerifier: Sendable {
+package struct PeerVerifier: Sendable {
   /// Whom this side wants to talk to.
-  enum Role: Sendable { case coordinator, participant, authority }
+  package enum Role: Sendable { case coordinator, participant, authority }
 
   /// What a chain has to end in.
-  enum Anchor: Sendable {
+  package enum Anchor: Sendable {
     /// This certificate.
     case certificate(Certificate)
     /// The certificate in the peer's own chain whose SHA-256 this is, in lower-case digits.
@@ -38,9 +38,15 @@ struct PeerVerifier: Sendable {
   let anchor: Anchor
   let revocations: RevocationList?
 
+  package init(role: Role, anchor: Anchor, revocations: RevocationList?) {
+    self.role = role
+    self.anchor = anchor
+    self.revocations = revocations
+  }
+
   /// Judges `chain`, the peer's own certificate first.
   /// - Throws: `CertificateRefusal`.
-  func verify(_ chain: [NIOSSLCertificate]) async throws -> VerifiedPeer {
+  package func verify(_ chain: [NIOSSLCertificate]) async throws -> VerifiedPeer {
     let certificates: [Certificate]
     do {
       certificates = try chain.map { try Certificate(derEncoded: $0.toDERBytes()) }

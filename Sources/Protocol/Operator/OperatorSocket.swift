@@ -55,7 +55,7 @@ public enum OperatorSocket {
   }
 
   /// The first line, without its end; nil where the peer closes before one is whole, or it is too long.
-  static func readLine(_ inbound: NIOAsyncChannelInboundStream<ByteBuffer>, limit: Int) async throws -> Data? {
+  package static func readLine(_ inbound: NIOAsyncChannelInboundStream<ByteBuffer>, limit: Int) async throws -> Data? {
     var line = Data()
     for try await part in inbound {
       line.append(contentsOf: part.readableBytesView)
