@@ -146,7 +146,9 @@ public struct FederatedClient: Sendable {
   /// A refused certificate stays refused; everything else may pass.
   private static func isWorthAnotherTry(_ error: TransportError) -> Bool {
     switch error {
-    case .untrustedPeer, .refusedByPeer, .misuse: false
+    // Who was killed, or is overloaded, in the middle of a handshake has not shown anything wrong.
+    case .untrustedPeer(_, let code, _): [.handshakeCut, .handshakeTimeout].contains(code)
+    case .refusedByPeer, .misuse: false
     case .peerReported(let code, _):
       !["name-mismatch", "wrong-version", "wrong-role", .revoked, .expired].contains(code)
     case .cannotConnect, .cannotBind, .violation, .unresponsive, .connectionLost, .closed: true

@@ -85,6 +85,8 @@ extension ReasonCode {
   public static let refusedByPeer: ReasonCode = "refused-by-peer"
   /// The handshake failed in another way.
   public static let handshakeFailed: ReasonCode = "handshake-failed"
+  /// The connection ended in the middle of the handshake without a word: the other side was killed, perhaps.
+  public static let handshakeCut: ReasonCode = "handshake-cut"
   /// The handshake took too long.
   public static let handshakeTimeout: ReasonCode = "handshake-timeout"
   /// As many connections as are allowed are open: in all, from one network, or of one participant.

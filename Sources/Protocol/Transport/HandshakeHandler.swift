@@ -49,7 +49,7 @@ final class HandshakeHandler: ChannelInboundHandler, RemovableChannelHandler {
   }
 
   func handlerRemoved(context: ChannelHandlerContext) {
-    settle(.failure(CertificateRefusal(code: .handshakeFailed, text: "the connection was closed during the handshake")))
+    settle(.failure(CertificateRefusal(code: .handshakeCut, text: "the connection was closed during the handshake")))
   }
 
   func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
@@ -84,7 +84,7 @@ final class HandshakeHandler: ChannelInboundHandler, RemovableChannelHandler {
   }
 
   func channelInactive(context: ChannelHandlerContext) {
-    settle(.failure(CertificateRefusal(code: .handshakeFailed, text: "it closed the connection during the handshake")))
+    settle(.failure(CertificateRefusal(code: .handshakeCut, text: "it closed the connection during the handshake")))
     context.fireChannelInactive()
   }
 
@@ -126,8 +126,8 @@ final class HandshakeHandler: ChannelInboundHandler, RemovableChannelHandler {
     ("HTTP_REQUEST", .notTLS, "it speaks HTTP"),
     ("WRONG_VERSION_NUMBER", .notTLS, "it does not speak TLS"),
     ("ALERT", .refusedByPeer, "it broke the TLS handshake off, mostly because it does not trust our certificate"),
-    ("EOF during handshake", .handshakeFailed, "it closed the connection during the TLS handshake"),
-    ("uncleanShutdown", .handshakeFailed, "it closed the connection during the TLS handshake"),
+    ("EOF during handshake", .handshakeCut, "it closed the connection during the TLS handshake"),
+    ("uncleanShutdown", .handshakeCut, "it closed the connection during the TLS handshake"),
   ]
 
   /// The library's own names out of its nested description.
