@@ -146,7 +146,10 @@ public struct FederatedClient: Sendable {
   /// A refused certificate stays refused; everything else may pass.
   private static func isWorthAnotherTry(_ error: TransportError) -> Bool {
     switch error {
-    case .untrustedPeer, .refusedByPeer, .misuse: false
+    // A handshake that broke off says nothing about certificates: the coordinator may just have been restarted, or have
+    // as many strangers at its door as it lets stand there.
+    case .untrustedPeer(_, let code, _): [.handshakeFailed, .handshakeTimeout].contains(code)
+    case .refusedByPeer, .misuse: false
     case .peerReported(let code, _):
       !["name-mismatch", "wrong-version", "wrong-role", .revoked, .expired].contains(code)
     case .cannotConnect, .cannotBind, .violation, .unresponsive, .connectionLost, .closed: true
