@@ -178,3 +178,41 @@ struct ActingForOthersTests {
     try await end(coordinator)
   }
 }
+
+@Suite("Strangers at the door", .timeLimit(.minutes(1)))
+struct StrangerTests {
+  @Test("keep a client out only as long as they stand there: it comes back by itself")
+  func crowdedDoor() async throws {
+    let project = try Project()
+    var configuration = TransportConfiguration()
+    configuration.maximumPendingHandshakesPerNetwork = 1
+    let coordinator = try await project.serve(
+      try ToyRun(rounds: 1, clients: 1),
+      configuration: configuration
+    )
+    let stranger = try silentConnection(to: coordinator.port)
+    while coordinator.server.pendingConnections == 0 { try await Task.sleep(for: .milliseconds(5)) }
+    let client = try project.client("alice", port: coordinator.port)
+    let running = Task { try await client.run() }
+    try await coordinator.log.first { if case .refused(_, "too-many-connections", _) = $0 { true } else { false } }
+    close(stranger)
+    #expect(try await withDeadline { try await running.value }.ending == .completed)
+    #expect(try await coordinator.result().outcome == .completed)
+  }
+
+  /// A TCP connection that says nothing.
+  private func silentConnection(to port: Int) throws -> Int32 {
+    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    address.sin_port = UInt16(port).bigEndian
+    address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+    let result = withUnsafePointer(to: &address) {
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+      }
+    }
+    try #require(result == 0)
+    return descriptor
+  }
+}

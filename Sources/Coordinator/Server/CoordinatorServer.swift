@@ -20,6 +20,8 @@ public final class CoordinatorServer: Sendable {
   public var identityStatus: IdentityStatus { watch.status }
   /// How many connections were refused so far, by reason; more than were reported one by one.
   public var refusals: [FedLoRAProtocol.ReasonCode: Int] { server.refusals }
+  /// How many connections have shown no certificate yet.
+  public var pendingConnections: Int { server.pendingCount }
 
   /// How long the end of a run waits for clients that are away, so that they learn of it.
   static let farewell = Duration.seconds(10)

@@ -3,7 +3,7 @@ import Foundation
 /// What an operator asks a coordinator on its local socket: one JSON object on one line.
 public struct OperatorRequest: Codable, Sendable, Equatable {
   /// What is asked.
-  public enum Verb: String, Codable, Sendable {
+  public enum Verb: String, Codable, Sendable, CaseIterable {
     /// How the run stands.
     case status
     /// Finish the open round, then stop; the run can be resumed.

@@ -85,7 +85,8 @@ public final class OperatorServer: Sendable {
         } else {
           reply = OperatorReply(
             message:
-              "a request is one line such as {\"verb\":\"status\",\"reason\":\"\"}; verbs are status, stop, abort and reload",
+              "a request is one line such as {\"verb\":\"status\",\"reason\":\"\"}; verbs are "
+              + OperatorRequest.Verb.allCases.map(\.rawValue).joined(separator: ", "),
             isAccepted: false,
             status: nil
           )
