@@ -7,7 +7,8 @@
   // The same targets under libFuzzer, which sees what the code does with an input: Fuzzing/run-libfuzzer builds and starts it.
   // Its `main` takes the place of ours, so the target's name comes from the environment.
 
-  private let session: Session = {
+  // libFuzzer calls from one thread.
+  nonisolated(unsafe) private let session: Session = {
     let name = ProcessInfo.processInfo.environment["FUZZ_TARGET"] ?? ""
     guard let target = FuzzTargets.named(name), let session = try? Session(target: target, record: nil) else {
       preconditionFailure("FUZZ_TARGET is '\(name)', expected one of \(FuzzTargets.all.map(\.name))")
