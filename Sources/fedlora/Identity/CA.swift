@@ -89,7 +89,9 @@ struct CA: AsyncParsableCommand {
 enum CADays {
   /// - Throws: `ValidationError` unless `days` is positive and at most a hundred years.
   static func checked(_ days: Double) throws -> Double {
-    guard days > 0, days <= 36_500 else { throw ValidationError("--days is \(days), expected more than 0, at most 36500") }
+    guard days > 0, days <= 36_500 else {
+      throw ValidationError("--days is \(days), expected more than 0, at most 36500")
+    }
     return days
   }
 }
