@@ -79,19 +79,22 @@ public final class OperatorServer: Sendable {
         guard let line = try await OperatorSocket.readLine(inbound, limit: OperatorSocket.largestRequest) else {
           return nil
         }
-        let reply: OperatorReply
-        if let request = try? JSONDecoder().decode(OperatorRequest.self, from: line) {
-          reply = await answer(request)
-        } else {
-          reply = OperatorReply(
-            message:
-              "a request is one line such as {\"verb\":\"status\",\"reason\":\"\"}; verbs are "
-              + OperatorRequest.Verb.allCases.map(\.rawValue).joined(separator: ", "),
-            isAccepted: false,
-            status: nil
-          )
-        }
-        try await outbound.write(ByteBuffer(bytes: try JSONEncoder().encode(reply) + Data([10])))
+        // A request that was heard is answered, also where it ends the run and this task with it.
+        try await Task {
+          let reply: OperatorReply
+          if let request = try? JSONDecoder().decode(OperatorRequest.self, from: line) {
+            reply = await answer(request)
+          } else {
+            reply = OperatorReply(
+              message:
+                "a request is one line such as {\"verb\":\"status\",\"reason\":\"\"}; verbs are "
+                + OperatorRequest.Verb.allCases.map(\.rawValue).joined(separator: ", "),
+              isAccepted: false,
+              status: nil
+            )
+          }
+          try await outbound.write(ByteBuffer(bytes: try JSONEncoder().encode(reply) + Data([10])))
+        }.value
         return true
       }
     }

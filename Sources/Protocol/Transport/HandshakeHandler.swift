@@ -128,6 +128,8 @@ final class HandshakeHandler: ChannelInboundHandler, RemovableChannelHandler {
     ("ALERT", .refusedByPeer, "it broke the TLS handshake off, mostly because it does not trust our certificate"),
     ("EOF during handshake", .handshakeCut, "it closed the connection during the TLS handshake"),
     ("uncleanShutdown", .handshakeCut, "it closed the connection during the TLS handshake"),
+    ("Connection reset by peer", .handshakeCut, "it closed the connection during the TLS handshake"),
+    ("Broken pipe", .handshakeCut, "it closed the connection during the TLS handshake"),
   ]
 
   /// The library's own names out of its nested description.
