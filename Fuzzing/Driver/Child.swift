@@ -58,7 +58,8 @@
         ["child", "--target", target, "--corpus", corpus.path, "--record", record.url.path] + arguments
       var environment = ProcessInfo.processInfo.environment
       environment["SWIFT_BACKTRACE"] =
-        backtrace ? "enable=yes,color=no,limit=40,threads=crashed,images=none,registers=none" : "enable=no"
+        backtrace
+        ? "enable=yes,color=no,limit=60,threads=crashed,images=none,registers=none,symbolicate=fast" : "enable=no"
       process.environment = environment
       process.standardError = try FileHandle(forWritingTo: errors)
       process.standardInput = FileHandle.nullDevice
@@ -102,23 +103,24 @@
       return false
     }
 
-    /// `parse(_:) at JSON.swift:12` of a backtrace's line.
-    private static func place(_ line: Substring) -> String {
-      let words = line.split(separator: " ")
-      let path = words.last { $0.contains("/Sources/") } ?? ""
-      let function = words.drop { $0 != "in" }.dropFirst().prefix { $0 != "at" }.joined(separator: " ")
-      return "\(function) at \(path.split(separator: "/").last ?? "")"
+    /// The function of a backtrace's line; nil where it is the meter's, the harness's or a library's.
+    private static func function(_ line: Substring) -> String? {
+      guard let end = line.firstRange(of: " in fuzz at "), let address = line.firstRange(of: " 0x") else { return nil }
+      let words = line[address.upperBound..<end.lowerBound].split(separator: " ").dropFirst()
+      let name = words.prefix { $0 != "+" }.joined(separator: " ")
+      let meter = [
+        "malloc", "calloc", "realloc", "aligned_alloc", "posix_memalign", "memalign", "refuse_memory", "time_is_over",
+      ]
+      return meter.contains { name.hasPrefix($0) } ? nil : name
     }
 
-    /// What kind of finding this is: the cause, with the first place of ours in the backtrace, so that one bug that was hit
+    /// What kind of finding this is: the cause, with the first function of ours in the backtrace, so that one bug that was hit
     /// many times counts as one.
     func kind(of bytes: [UInt8], _ death: Death) throws -> String {
-      if death.cause == .property { return "property" + death.text.prefix(120).replacing("\n", with: " ") }
+      if death.cause == .property { return "property: " + death.text.prefix(120).replacing("\n", with: " ") }
       guard let again = try run(input: bytes, backtrace: true) else { return "\(death.cause.rawValue), not again" }
-      let lines = again.text.split(separator: "\n")
-      let own = lines.first { $0.contains("/Sources/") && $0.contains(" in ") && !$0.contains("/Meter/") }
-      let place = own.map(Child.place) ?? ""
-      return "\(death.cause.rawValue) in \(place.isEmpty ? "an unknown place" : place)"
+      let place = again.text.split(separator: "\n").lazy.compactMap(Child.function).first
+      return "\(death.cause.rawValue) in \(place ?? "an unknown place")"
     }
   }
 #endif

@@ -12,7 +12,15 @@ final class Session {
     self.target = target
     self.record = record
     scratch = try FuzzScratch()
+    // Depth is a cost too. Of the main thread; others keep the system's.
+    var limit = rlimit()
+    getrlimit(__rlimit_resource_t(RLIMIT_STACK.rawValue), &limit)
+    limit.rlim_cur = min(limit.rlim_cur, Session.stack)
+    setrlimit(__rlimit_resource_t(RLIMIT_STACK.rawValue), &limit)
   }
+
+  /// Most stack of the thread that parses, in bytes.
+  private static let stack: rlim_t = 1 << 20
 
   /// Runs the target's own seeds without a limit on memory, so that tables that are made once count for no input.
   func warmUp() throws {

@@ -41,7 +41,7 @@ public struct Mutator: Sendable {
 
   private enum Change: CaseIterable {
     case flipBit, setByte, addToInteger, setInteger, setLength, setVarint, setDecimal
-    case insertBytes, insertToken, setToken, erase, truncate, duplicate, repeatPart, move, splice, insertOther
+    case insertBytes, insertToken, setToken, erase, truncate, duplicate, repeatPart, nest, move, splice, insertOther
   }
 
   private func change(_ bytes: inout [UInt8], _ others: [[UInt8]], _ generator: inout SeededGenerator) {
@@ -77,6 +77,13 @@ public struct Mutator: Sendable {
       let copy = Array(bytes[part(bytes, at: place, &generator)])
       let times = min(1 << generator.number(below: 12), max(1, longest / max(1, copy.count)))
       replace(&bytes, place..<place, by: Array(repeatElement(copy, count: times).joined()))
+    case .nest:
+      let openers: [[UInt8]] = ["[", "{\"a\":", "{a: ", "- ", "(", "0\u{80}"].map {
+        Array($0.unicodeScalars.map { UInt8($0.value) })
+      }
+      let opener = openers[generator.number(below: openers.count)]
+      let times = min(1 << generator.number(below: 17), longest / opener.count)
+      replace(&bytes, place..<place, by: Array(repeatElement(opener, count: times).joined()))
     case .move:
       let range = part(bytes, at: place, &generator)
       let copy = Array(bytes[range])

@@ -25,6 +25,10 @@ extension FuzzTarget {
     let file = try scratch.file("ledger", bytes)
     let contents = try LedgerContents(readingFrom: file)
     try FuzzFailure.unless(contents.contains(contents.head), "a ledger does not contain its own last line")
+    try FuzzFailure.unless(
+      contents.records.enumerated().allSatisfy { $0.offset == $0.element.sequence },
+      "a ledger is accepted with a line out of order"
+    )
     let report = try? PrivacyReport(contents, delta: 1e-5, budget: 3)
     if let report { _ = try FuzzFailure.onError("a report cannot be written") { try JSONEncoder().encode(report) } }
     // Opening for spending takes a torn line off the end, and reads the same.
