@@ -18,12 +18,15 @@ final class EnrolmentDesk: Sendable {
   private static let longestList = 1 << 20
 
   private let folder: AuthorityFolder
-  private let limiter: Mutex<AttemptLimiter>
+  // Strangers must not keep those who have a certificate from renewing it.
+  private let strangers: Mutex<AttemptLimiter>
+  private let participants: Mutex<AttemptLimiter>
   private let logger: Logger
 
   init(folder: AuthorityFolder, limiter: AttemptLimiter, logger: Logger) {
     self.folder = folder
-    self.limiter = Mutex(limiter)
+    strangers = Mutex(limiter)
+    participants = Mutex(limiter)
     self.logger = logger
   }
 
@@ -32,7 +35,11 @@ final class EnrolmentDesk: Sendable {
   func answer(_ envelope: WireEnvelope, of caller: Caller, at date: Date) throws(EnrolmentRefusal)
     -> WireEnrolmentAnswer
   {
-    guard limiter.withLock({ $0.admit(caller.network, at: .now()) }) else {
+    let isAdmitted =
+      caller.serial == nil
+      ? strangers.withLock { $0.admit(caller.network, at: .now()) }
+      : participants.withLock { $0.admit(caller.network, at: .now()) }
+    guard isAdmitted else {
       throw EnrolmentRefusal(code: .tryLater, text: "too many requests came from your network, or from all; try later")
     }
     do {
