@@ -82,6 +82,8 @@ final class ResultsFolder: Sendable {
     case .notice(let code, let text): return ["event": "notice", "code": code, "reason": text]
     case .roundOpened(let round, let attempt, let cohort):
       return ["event": "round-opened", "round": round, "attempt": attempt, "cohort": cohort]
+    case .cohortExtended(let round, let names):
+      return ["event": "cohort-extended", "round": round, "cohort": names]
     case .updateAccepted(let round, let name, let metrics):
       return ["event": "update-accepted", "round": round, "client": name, "metrics": metrics]
     case .updateRefused(let round, let name, let code, let reason):

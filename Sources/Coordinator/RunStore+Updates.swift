@@ -15,7 +15,9 @@ public enum StoredUpdate: Sendable, Equatable {
 
 extension RunStore {
   /// Makes a verified update durable: its file first, then its row. Only then may it be acknowledged.
-  /// - Parameter digest: identifies the update's bytes; the same digest again is recognised as the same update.
+  /// - Parameters:
+  ///   - digest: identifies the update's bytes; the same digest again is recognised as the same update.
+  ///   - start: in an asynchronous run, the round whose state it started from.
   /// - Throws: `RunStoreError`, `DurableFileError`, `DatabaseError`.
   public func storeUpdate(
     round: Int,
@@ -23,7 +25,8 @@ extension RunStore {
     examples: Int,
     metrics: [String: Double],
     digest: String,
-    tensors: TensorSet
+    tensors: TensorSet,
+    start: Int? = nil
   ) throws -> StoredUpdate {
     if let metric = metrics.first(where: { !$0.value.isFinite }) {
       throw RunStoreError.metricNotFinite(name: name, metric: metric.key)
@@ -50,8 +53,8 @@ extension RunStore {
       )
       try database.write { db in
         try db.execute(
-          sql: "INSERT INTO \"update\" (round, name, examples, digest, storedAt) VALUES (?, ?, ?, ?, ?)",
-          arguments: [round, name, examples, digest, now]
+          sql: "INSERT INTO \"update\" (round, name, examples, digest, storedAt, start) VALUES (?, ?, ?, ?, ?, ?)",
+          arguments: [round, name, examples, digest, now, start]
         )
         for (metric, value) in metrics {
           try db.execute(

@@ -63,7 +63,7 @@ final class Progress: Sendable {
     case .notice(let code, let text): line("\(text) (\(code))")
     case .roundOpened(let round, let attempt, _) where attempt > 1:
       line("round \(round): attempt \(attempt) with a new cohort")
-    case .clientReady, .clientLost, .roundOpened, .updateAccepted, .aggregated, .finished: break
+    case .clientReady, .clientLost, .roundOpened, .cohortExtended, .updateAccepted, .aggregated, .finished: break
     }
   }
 

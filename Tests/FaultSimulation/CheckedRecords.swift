@@ -24,8 +24,8 @@ final class CheckedRecords: RunRecords {
     try work?()
   }
 
-  func recover() throws -> RecoveredRun {
-    var recovered = try store.recover()
+  func recover(isBuffered: Bool) throws -> RecoveredRun {
+    var recovered = try store.recover(isBuffered: isBuffered)
     if planted == .forgetsCommit, recovered.lastCommittedRound > 0 {
       recovered = RecoveredRun(
         lastCommittedRound: recovered.lastCommittedRound - 1,
@@ -66,7 +66,8 @@ final class CheckedRecords: RunRecords {
     examples: Int,
     metrics: [String: Double],
     digest: String,
-    tensors: TensorSet
+    tensors: TensorSet,
+    start: Int?
   ) throws -> StoredUpdate {
     try catchUp()
     let write = { [store] in
@@ -76,7 +77,8 @@ final class CheckedRecords: RunRecords {
         examples: examples,
         metrics: metrics,
         digest: digest,
-        tensors: tensors
+        tensors: tensors,
+        start: start
       )
     }
     guard planted == .acknowledgesEarly else { return try write() }
@@ -96,6 +98,25 @@ final class CheckedRecords: RunRecords {
     var counted = faulty(contributions)
     if planted == .countsTwice, let first = counted.first, counted.count > 1 { counted.append(first) }
     return try store.aggregate(round: round, contributions: counted, strategy: strategy, weighting: weighting)
+  }
+
+  func aggregateBuffered(
+    round: Int,
+    contributions: [Contribution],
+    strategy: Strategy,
+    weighting: Weighting,
+    terms: BufferTerms
+  ) throws -> TensorSet {
+    try catchUp()
+    var counted = faulty(contributions)
+    if planted == .countsTwice, let first = counted.first, counted.count > 1 { counted.append(first) }
+    return try store.aggregateBuffered(
+      round: round,
+      contributions: counted,
+      strategy: strategy,
+      weighting: weighting,
+      terms: planted == .forgetsStaleness ? BufferTerms(size: terms.size, exponent: 0) : terms
+    )
   }
 
   func aggregateRobustly(

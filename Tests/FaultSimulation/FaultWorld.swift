@@ -58,9 +58,14 @@ package final class FaultWorld {
     )
     toy.manifest.cohort.overSelected = UInt32(settings.overSelected)
     toy.manifest.cohort.mostConnected = UInt32(settings.mostConnected)
+    if let buffer = settings.buffer {
+      toy.manifest.cohort.bufferSize = UInt32(buffer.size)
+      toy.manifest.cohort.stalenessExponent = buffer.exponent
+      toy.manifest.cohort.maxStaleness = UInt32(buffer.mostStale)
+    }
     run = try ServedRun(toy.manifest)
     initialState = toy.initialState
-    promises = Promises(initialState: toy.initialState, quorum: settings.quorum)
+    promises = Promises(initialState: toy.initialState, quorum: settings.quorum, buffer: settings.buffer)
     plantInDisks()
     clients = (1...settings.clients).map { number in
       let disk = SimulatedDisk()

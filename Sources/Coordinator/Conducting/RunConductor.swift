@@ -47,7 +47,7 @@ package final class RunConductor {
     self.records = records
     self.outlet = outlet
     self.logger = logger
-    let recovered = try records.recover()
+    let recovered = try records.recover(isBuffered: run.policy.buffer != nil)
     state = RunState(policy: run.policy, seed: run.manifest.seed, recovered: recovered)
     // Who was there when the coordinator was killed has not been told an end either.
     unaware = Set(recovered.roster)
@@ -129,14 +129,17 @@ package final class RunConductor {
       return refused(name, round: round, code: "out-of-range", reason: fault)
     }
     if case .wanted = state.admission(name: name, round: round, digest: digest) {
+      // In an asynchronous run the update counts in the open round, whichever it started from.
+      let isBuffered = run.policy.buffer != nil
       do {
         let stored = try records.storeUpdate(
-          round: round,
+          round: isBuffered ? state.current.round : round,
           name: name,
           examples: examples,
           metrics: metrics,
           digest: digest,
-          tensors: tensors
+          tensors: tensors,
+          start: isBuffered ? round : nil
         )
         if stored == .conflict {
           return refused(name, round: round, code: "conflict", reason: "another update of this round is durable")
@@ -181,7 +184,14 @@ package final class RunConductor {
       do { try perform(effect) } catch {
         logger.error("an effect failed", metadata: ["reason": .string("\(error)")])
         // Effects that follow may promise what is not durable: they are dropped with the run, and so is what was to come.
-        inbox = [RunConductor.failure(error)]
+        inbox = []
+        let failure = RunConductor.failure(error)
+        if case .finished = state.phase {
+          // The end itself may be among what was dropped. It is not durable, so it is found again by whoever resumes the run.
+          if case .storeFailed(let reason) = failure { finish(.stopped(reason: reason)) }
+        } else {
+          inbox = [failure]
+        }
         return
       }
     }
@@ -205,6 +215,9 @@ package final class RunConductor {
     case .openAttempt(let round, let attempt, let cohort):
       try records.openAttempt(round: round, attempt: attempt, cohort: cohort)
       outlet.report(.roundOpened(round: round, attempt: attempt, cohort: cohort))
+    case .extendCohort(let round, let attempt, let names):
+      try records.openAttempt(round: round, attempt: attempt, cohort: names)
+      outlet.report(.cohortExtended(round: round, names: names))
     case .sendRound(let names, let round, _, let deadline):
       try sendRound(to: names, round: round, deadline: deadline)
     case .armTimer(let round, let attempt, let at):

@@ -88,6 +88,10 @@ public struct RunLogEntry: Codable, Sendable, Equatable {
       self.round = round
       self.attempt = attempt
       self.cohort = cohort
+    case .cohortExtended(let round, let names):
+      event = "cohort-extended"
+      self.round = round
+      cohort = names
     case .updateAccepted(let round, let name, let metrics):
       event = "update-accepted"
       self.round = round

@@ -16,7 +16,9 @@ public enum CoordinatorEvent: Sendable {
   case notice(code: String, text: String)
   /// A round was given to these clients.
   case roundOpened(round: Int, attempt: Int, cohort: [String])
-  /// An update is durable and counts.
+  /// In an asynchronous run: the open round was given to these clients too.
+  case cohortExtended(round: Int, names: [String])
+  /// An update is durable and counts. In an asynchronous run `round` is the one that the client started from.
   case updateAccepted(round: Int, name: String, metrics: [String: Double])
   /// An update, a round or the run was refused, by the coordinator or by the client.
   case updateRefused(round: Int, name: String, code: String, reason: String)
