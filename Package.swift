@@ -174,6 +174,16 @@ let package = Package(
       path: "Benchmarks/Robust",
       swiftSettings: strict
     ),
+    .executableTarget(
+      name: "load-benchmark",
+      dependencies: [
+        "FedLoRACoordinator", "FedLoRAProtocol", "FedLoRACheckpoint",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Logging", package: "swift-log"),
+      ],
+      path: "Benchmarks/Load",
+      swiftSettings: strict
+    ),
     .target(name: "CMeter", path: "Fuzzing/Meter", publicHeadersPath: "include"),
     .target(
       name: "FedLoRAFuzzing",

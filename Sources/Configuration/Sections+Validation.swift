@@ -132,9 +132,9 @@ extension CohortSection {
       }
       return nil
     }
-    guard quorum <= bufferSize else { throw BufferTermError.quorumAboveBuffer(quorum: quorum, size: bufferSize) }
-    guard overSelected == 0 else { throw BufferTermError.overSelected }
-    return try BufferTerms(size: bufferSize, exponent: stalenessExponent, mostStale: maxStaleness)
+    let terms = try BufferTerms(size: bufferSize, exponent: stalenessExponent, mostStale: maxStaleness)
+    try terms.check(quorum: quorum, overSelected: overSelected)
+    return terms
   }
 }
 

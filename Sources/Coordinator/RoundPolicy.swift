@@ -49,8 +49,7 @@ public struct RoundPolicy: Sendable, Equatable {
       throw RoundPolicyError.tooSmall(setting: name, value: value)
     }
     if let buffer {
-      guard quorum <= buffer.size else { throw BufferTermError.quorumAboveBuffer(quorum: quorum, size: buffer.size) }
-      guard overSelected == 0 else { throw BufferTermError.overSelected }
+      try buffer.check(quorum: quorum, overSelected: overSelected)
       guard !draw.isSecret else { throw BufferTermError.privateRelease }
     }
     guard buffer != nil || quorum <= clientsPerRound else {

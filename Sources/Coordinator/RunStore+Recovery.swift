@@ -8,7 +8,7 @@ extension RunStore {
   /// - Parameter isBuffered: whether work goes over from one round into the next (`RoundPolicy.buffer`).
   /// - Throws: `RunStoreError.damaged` when a file that must be there is missing, or is no safetensors file.
   public func recover(isBuffered: Bool = false) throws -> RecoveredRun {
-    let recovered = try database.read { db in
+    let recovered = try read { db in
       let last = try Int.fetchOne(db, sql: "SELECT max(number) FROM round WHERE committedAt IS NOT NULL") ?? 0
       let next = last + 1
       var members: [String: RunState.MemberStatus] = [:]

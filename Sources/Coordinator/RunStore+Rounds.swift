@@ -29,7 +29,7 @@ extension RunStore {
 
   /// Keeps that an attempt was given to these clients. To be durable before anybody is sent the round.
   public func openAttempt(round: Int, attempt: Int, cohort: [String]) throws {
-    try database.write { db in
+    try write { db in
       try db.execute(
         sql: """
           INSERT INTO round (number, attempt, openedAt) VALUES (?, ?, ?)
@@ -51,7 +51,7 @@ extension RunStore {
 
   /// Keeps whether a client is ready; see `RunEffect.roster`.
   public func setRoster(name: String, isReady: Bool) throws {
-    try database.write { db in
+    try write { db in
       try db.execute(
         sql:
           "INSERT INTO client (name, isReady) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET isReady = excluded.isReady",
@@ -62,7 +62,7 @@ extension RunStore {
 
   /// Keeps that a client is not to be asked again; see `RunEffect.retire`.
   public func retire(name: String, code: String) throws {
-    try database.write { db in
+    try write { db in
       try db.execute(
         sql: "INSERT OR IGNORE INTO retired (name, code, at) VALUES (?, ?, ?)",
         arguments: [name, code, now]
@@ -79,7 +79,7 @@ extension RunStore {
       case ReasonCode.returned: "training"
       default: ReasonCode.own.contains(code) ? nil : "refused"
       }
-    try database.write { db in
+    try write { db in
       try db.execute(
         sql: "INSERT INTO audit (at, round, name, code, reason) VALUES (?, ?, ?, ?, ?)",
         arguments: [now, round, name, code, reason]
@@ -112,7 +112,7 @@ extension RunStore {
     let encoder = JSONEncoder()
     encoder.outputFormatting = .sortedKeys
     let countsText = String(decoding: try encoder.encode(counts), as: UTF8.self)
-    try database.write { db in
+    try write { db in
       let stored = try String.fetchAll(db, sql: "SELECT name FROM \"update\" WHERE round = ?", arguments: [round])
       guard names.isSubset(of: stored) else {
         throw RunStoreError.damaged(
@@ -134,7 +134,7 @@ extension RunStore {
         )
       }
     }
-    try? disk.remove(files.updates(round: round))
+    removeUnnamed(files.updates(round: round))
   }
 
   /// Keeps how the run ended; a stopped run is not over and keeps nothing but a line in the audit.
@@ -142,14 +142,14 @@ extension RunStore {
     let (word, reason) = outcome.words
     try record(name: "", round: 0, code: word, reason: reason)
     if case .stopped = outcome { return }
-    try database.write { db in
+    try write { db in
       try db.execute(sql: "UPDATE run SET outcome = ?, reason = ?", arguments: [word, reason])
     }
   }
 
   /// The number of the last committed round, 0 before the first.
   public func lastCommittedRound() throws -> Int {
-    try database.read { db in
+    try read { db in
       try Int.fetchOne(db, sql: "SELECT max(number) FROM round WHERE committedAt IS NOT NULL") ?? 0
     }
   }
@@ -161,7 +161,7 @@ extension RunStore {
 
   /// Every round so far, in order.
   public func rounds() throws -> [RoundRecord] {
-    try database.read { db in
+    try read { db in
       try Row.fetchAll(db, sql: "SELECT number, attempt, updates, counts FROM round ORDER BY number").map { row in
         let counts: String? = row["counts"]
         return RoundRecord(
@@ -176,14 +176,14 @@ extension RunStore {
 
   /// Everybody to whom a round was given, in ascending order of names.
   public func participants(round: Int) throws -> [String] {
-    try database.read { db in
+    try read { db in
       try String.fetchAll(db, sql: "SELECT name FROM participant WHERE round = ? ORDER BY name", arguments: [round])
     }
   }
 
   /// The audit in the order of its events.
   public func audit() throws -> [AuditRecord] {
-    try database.read { db in
+    try read { db in
       try Row.fetchAll(db, sql: "SELECT round, name, code, reason FROM audit ORDER BY id").map { row in
         AuditRecord(round: row["round"], name: row["name"], code: row["code"], reason: row["reason"])
       }

@@ -33,7 +33,7 @@ extension RunStore {
     }
     let file = try files.update(round: round, name: name)
     return try updateLock.withLock { settledRound in
-      let known = try database.read { db in
+      let known = try read { db in
         try String.fetchOne(
           db,
           sql: "SELECT digest FROM \"update\" WHERE round = ? AND name = ?",
@@ -42,7 +42,7 @@ extension RunStore {
       }
       if let known { return known == digest ? .duplicate : .conflict }
       if settledRound != round {
-        try DurableFile.makeDirectory(files.updates(round: round), on: disk)
+        try DurableFile.makeDirectory(files.updates(round: round), permissions: RunFiles.permissions, on: disk)
         settledRound = round
       }
       try SafetensorsFile.write(
@@ -51,7 +51,7 @@ extension RunStore {
         metadata: ["round": String(round), "client": name, "examples": String(examples), "digest": digest],
         on: disk
       )
-      try database.write { db in
+      try write { db in
         try db.execute(
           sql: "INSERT INTO \"update\" (round, name, examples, digest, storedAt, start) VALUES (?, ?, ?, ?, ?, ?)",
           arguments: [round, name, examples, digest, now, start]
@@ -71,7 +71,7 @@ extension RunStore {
   public func sendAway(name: String, round: Int, code: String, reason: String, discards: Bool) throws {
     let file = try files.update(round: round, name: name)
     try updateLock.withLock { _ in
-      try database.write { db in
+      try write { db in
         try db.execute(
           sql: "INSERT OR REPLACE INTO retired (name, code, at) VALUES (?, ?, ?)",
           arguments: [name, code, now]
@@ -89,7 +89,7 @@ extension RunStore {
           arguments: [round, name]
         )
       }
-      if discards { try? disk.remove(file) }
+      if discards { removeUnnamed(file) }
     }
   }
 
@@ -100,7 +100,7 @@ extension RunStore {
 
   /// The metrics of a round by client.
   public func metrics(round: Int) throws -> [String: [String: Double]] {
-    try database.read { db in
+    try read { db in
       var result: [String: [String: Double]] = [:]
       for row in try Row.fetchAll(
         db,

@@ -10,11 +10,27 @@ final class CheckedRecords: RunRecords {
   /// A write that was put off.
   private var later: (() throws -> Void)?
   private var uncommitted: (round: Int, state: TensorSet)?
+  /// Commits of the open group; nil where none is open.
+  private var group: [Promises.Commit]?
 
   init(_ store: RunStore, _ promises: Promises, _ planted: PlantedFault?) {
     self.store = store
     self.promises = promises
     self.planted = planted
+  }
+
+  func together(_ body: () -> Void) throws {
+    group = []
+    let result = Result { try store.together(body) }
+    let commits = group ?? []
+    group = nil
+    switch result {
+    case .success: for commit in commits { promises.committed(commit) }
+    case .failure(let error):
+      // They may be durable all the same: the machine went down before it could say so.
+      promises.mayHaveCommitted(commits)
+      throw error
+    }
   }
 
   private func catchUp() throws {
@@ -159,7 +175,7 @@ final class CheckedRecords: RunRecords {
     nextClippingNorm: Double?
   ) throws {
     let contributions = faulty(contributions)
-    let write = { [store, promises] in
+    let write = { [self] in
       try store.commit(
         round: round,
         contributions: contributions,
@@ -167,7 +183,8 @@ final class CheckedRecords: RunRecords {
         state: state,
         nextClippingNorm: nextClippingNorm
       )
-      promises.committed(round: round, contributions: contributions, state: state)
+      let commit = Promises.Commit(round: round, contributions: contributions, state: state)
+      if group == nil { promises.committed(commit) } else { group?.append(commit) }
     }
     guard planted == .sendsUncommitted else { return try write() }
     later = write

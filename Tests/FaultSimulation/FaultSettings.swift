@@ -21,6 +21,8 @@ package struct FaultSettings: Sendable {
   let faultsUntil: Duration
   /// Longest delay of a message.
   let longestDelay: Int
+  /// How long a coordinator lets messages wait, to take up several together, in milliseconds.
+  let groupDelay: Int
   /// How often a message arrives twice.
   let duplicates: Double
   /// How often training takes longer than a round may.
@@ -58,6 +60,7 @@ package struct FaultSettings: Sendable {
     isNoised = Bool.random(using: &random)
     calm = random.span(1000...20_000)
     faultsUntil = random.span(0...400_000)
+    groupDelay = [0, 20, 2000].randomElement(using: &random) ?? 0
     guard scope == .everything || scope == .buffered else {
       buffer = nil
       (longestDelay, duplicates, stragglers, spentBudgets) = (5, 0, 0, 0)
@@ -86,11 +89,11 @@ package struct FaultSettings: Sendable {
       return
     }
     // A buffer that is larger than the number of clients never fills: its rounds end with the quorum.
-    let size = Int.random(in: quorum...clients + 1, using: &random)
+    let size = random.chance(0.2) ? clients + 1 : Int.random(in: quorum...perRound, using: &random)
     let mostStale = Int.random(in: 0...6, using: &random)
     buffer = try? BufferTerms(
       size: size,
-      exponent: [0, 0.5, 1].randomElement(using: &random) ?? 0.5,
+      exponent: [0.5, 1, 2].randomElement(using: &random) ?? 0.5,
       mostStale: mostStale
     )
   }

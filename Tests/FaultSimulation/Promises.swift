@@ -11,6 +11,13 @@ final class Promises {
     let round: Int
   }
 
+  /// A round as it was committed.
+  struct Commit {
+    let round: Int
+    let contributions: [Contribution]
+    let state: TensorSet
+  }
+
   private struct Sealed {
     let digest: String
     let tensors: TensorSet
@@ -85,8 +92,16 @@ final class Promises {
     }
   }
 
+  /// Commits that were under way when the machine went down: a coordinator that comes back says which are durable.
+  func mayHaveCommitted(_ commits: [Commit]) { uncertain = commits }
+  private var uncertain: [Commit] = []
+
   /// A commit has become durable.
-  func committed(round: Int, contributions: [Contribution], state: TensorSet) {
+  func committed(_ commit: Commit) {
+    committed(round: commit.round, contributions: commit.contributions, state: commit.state)
+  }
+
+  private func committed(round: Int, contributions: [Contribution], state: TensorSet) {
     if round <= commits.count {
       if commits[round - 1] != contributions || states[round] != state {
         violated("round \(round) was committed twice")
@@ -148,6 +163,8 @@ final class Promises {
     let last = recovered.lastCommittedRound
     if last < commits.count { violated("round \(commits.count) was committed, and is forgotten") }
     // It may have gone down between the commit and the report of it.
+    for commit in uncertain where commit.round <= last { committed(commit) }
+    uncertain = []
     if last > 0 { committed(round: last, contributions: recovered.lastContributions, state: try state()) }
     for (key, digest) in acknowledged where mustCount(key, in: last + 1) {
       guard case .accepted(_, let kept)? = recovered.members[key.client], kept == digest else {

@@ -14,7 +14,7 @@ package final class RunConductor {
   /// What the private releases cost; nil where clients are not the unit of privacy.
   let account: ReleaseAccount?
   let records: any RunRecords
-  let outlet: any RunOutlet
+  let outlet: HeldOutlet
   let logger: Logger
   /// Where the run stands.
   package private(set) var state: RunState
@@ -45,7 +45,7 @@ package final class RunConductor {
     self.run = run
     account = run.account
     self.records = records
-    self.outlet = outlet
+    self.outlet = HeldOutlet(outlet)
     self.logger = logger
     let recovered = try records.recover(isBuffered: run.policy.buffer != nil)
     state = RunState(policy: run.policy, seed: run.manifest.seed, recovered: recovered)
@@ -54,6 +54,29 @@ package final class RunConductor {
   }
 
   // MARK: What happens
+
+  /// Lets several things happen, and waits for the disk once: nothing that follows from any of them is sent before all that
+  /// they change is durable. Where that fails nothing of it has happened, and the run stops.
+  ///
+  /// A private release is charged before its noise is drawn, whatever becomes of the rest: where clients are the unit of
+  /// privacy each change is durable by itself.
+  package func together(_ body: () -> Void) {
+    guard account == nil else { return body() }
+    outlet.hold()
+    do {
+      try records.together(body)
+      outlet.letGo()
+    } catch {
+      outlet.drop()
+      inbox = []
+      outcome = nil
+      logger.error("changes were not made durable", metadata: ["reason": .string("\(error)")])
+      guard case .storeFailed(let reason) = RunConductor.failure(error) else { return }
+      // Where the end was among what is lost, the state has ended already; whoever resumes the run finds it again.
+      _ = state.apply(.storeFailed(reason: reason), now: outlet.now)
+      finish(.stopped(reason: reason))
+    }
+  }
 
   /// Arms what a restart left open.
   package func begin() { play { state.resume(now: outlet.now) } }

@@ -5,6 +5,7 @@ import FedLoRAFederation
 ///
 /// Each method that changes something returns once the change is durable; see `RunStore` for what each promises.
 package protocol RunRecords {
+  func together(_ body: () -> Void) throws
   func recover(isBuffered: Bool) throws -> RecoveredRun
   func openAttempt(round: Int, attempt: Int, cohort: [String]) throws
   func setRoster(name: String, isReady: Bool) throws

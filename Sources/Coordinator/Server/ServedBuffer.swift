@@ -22,6 +22,7 @@ extension BufferTerms {
         exponent: cohort.stalenessExponent,
         mostStale: Int(cohort.maxStaleness)
       )
+      try check(quorum: Int(cohort.quorum), overSelected: Int(cohort.overSelected))
       try check(strategy: strategy.name, aggregation: aggregation, hasPrivateRelease: hasPrivateRelease)
     } catch let error as BufferTermError {
       throw CoordinatorError.badManifest("\(error.path) \(error)")

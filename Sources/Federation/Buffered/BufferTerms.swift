@@ -45,6 +45,13 @@ public struct BufferTerms: Sendable, Equatable {
     return max(1, Int((share * Double(BufferTerms.unitsOfFresh)).rounded()))
   }
 
+  /// Holds the terms against the rest of a run's cohort.
+  /// - Throws: `BufferTermError`.
+  public func check(quorum: Int, overSelected: Int) throws {
+    guard quorum <= size else { throw BufferTermError.quorumAboveBuffer(quorum: quorum, size: size) }
+    guard overSelected == 0 else { throw BufferTermError.overSelected }
+  }
+
   /// Holds the terms against the rest of a run's.
   /// - Parameter hasPrivateRelease: whether the coordinator noises a clipped sum (privacy level `client`).
   /// - Throws: `BufferTermError` with the reason for which they do not go together.
