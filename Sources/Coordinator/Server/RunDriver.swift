@@ -1,3 +1,4 @@
+import CoreMetrics
 import FedLoRACheckpoint
 import FedLoRAProtocol
 import Logging
@@ -11,31 +12,45 @@ actor RunDriver {
   nonisolated let run: ServedRun
   /// Timers to sleep for; ends with the run.
   nonisolated let timers: AsyncStream<RunTimer>
+  nonisolated let metrics: CoordinatorMetrics
 
   private nonisolated let executor = DriverExecutor()
   private let switchboard: RunSwitchboard
+  private let observer: Observer
   private let conductor: RunConductor
 
   init(
     run: ServedRun,
     store: RunStore,
     logger: Logger,
-    report: @escaping @Sendable (CoordinatorEvent) -> Void
+    metrics factory: any MetricsFactory
   ) throws {
     self.run = run
     let (timers, continuation) = AsyncStream<RunTimer>.makeStream()
     self.timers = timers
     let origin = ContinuousClock.now
+    let observer = Observer()
+    self.observer = observer
     switchboard = RunSwitchboard(
       clock: { RunInstant(sinceOrigin: ContinuousClock.now - origin) },
       sleeper: { continuation.yield($0) },
-      report: report,
+      report: { observer.report($0) },
       onEnd: { continuation.finish() }
     )
     conductor = try RunConductor(run: run, records: store, outlet: switchboard, logger: logger)
+    metrics = CoordinatorMetrics(
+      factory,
+      run: run,
+      start: conductor.state,
+      spent: try conductor.privacySpent()?.epsilon,
+      clock: { ContinuousClock.now - origin }
+    )
   }
 
   // MARK: What happens
+
+  /// Reports go there from now on; nothing is reported before `begin`.
+  func tell(_ report: @escaping @Sendable (CoordinatorEvent) -> Void) { observer.report = report }
 
   /// Arms what a restart left open.
   func begin() { conductor.begin() }
@@ -54,8 +69,13 @@ actor RunDriver {
 
   /// What a client says on a connection.
   func heard(_ word: ParticipantWord, from link: ClientLink) {
+    if case .update = word { metrics.takesUpdate(true) }
     conductor.heard(word, from: link, on: switchboard)
+    metrics.takesUpdate(false)
   }
+
+  /// Jobs that wait to be begun.
+  nonisolated var backlog: Int { executor.backlog.count }
 
   /// A connection ended, for whatever reason.
   func ended(_ link: ClientLink, reason: String) {
@@ -81,4 +101,9 @@ actor RunDriver {
 
   /// What there is when the run is over. The folder is free for another coordinator afterwards.
   func result() throws -> CoordinatorResult { try conductor.result() }
+}
+
+/// Where a driver's reports go; belongs to the driver's queue.
+private final class Observer {
+  var report: (CoordinatorEvent) -> Void = { _ in }
 }
