@@ -150,6 +150,10 @@ extension RunConfiguration {
     )
     try limits.validate(ranges)
     try enrolment.validate(ranges, listen: listen.port)
+    try metrics.validate(
+      ranges,
+      taken: [("listen.port", listen.port)] + (enrolment.ca.isEmpty ? [] : [("enrolment.port", enrolment.port)])
+    )
     try RunConfiguration.validate(labels: labels, ranges)
     try model.validate(ranges)
     try strategy.validate(ranges)

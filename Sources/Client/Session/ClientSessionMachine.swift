@@ -274,7 +274,10 @@ package struct ClientSessionMachine: Sendable {
     if round > 0 {
       logger.warning(
         "round declined",
-        metadata: ["round": "\(round)", "code": .string(code), "reason": .string(ownerReason ?? reason)]
+        metadata: [
+          "run": .string(manifest.runID), "round": .stringConvertible(round), "code": .string(code),
+          "reason": .string(ownerReason ?? reason),
+        ]
       )
     }
     var decline = WireDecline()

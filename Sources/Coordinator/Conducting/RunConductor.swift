@@ -133,7 +133,7 @@ package final class RunConductor {
 
   /// A client does not take part in a round, or with round 0 in the run.
   package func declined(_ name: String, round: Int, code: String, reason: String) {
-    outlet.report(.updateRefused(round: round, name: name, code: code, reason: reason))
+    outlet.report(.declined(round: round, name: name, code: code, reason: reason))
     if round == 0 { unaware.remove(name) }
     apply(.declined(name: name, round: round, code: code, reason: reason))
   }
@@ -165,10 +165,12 @@ package final class RunConductor {
           start: isBuffered ? round : nil
         )
         if stored == .conflict {
-          return refused(name, round: round, code: "conflict", reason: "another update of this round is durable")
+          // Its record tells it.
+          let reason = "another update of this round is durable"
+          return apply(.updateRefused(name: name, round: round, code: ReasonCode.conflict, reason: reason))
         }
       } catch {
-        logger.error("update not stored", metadata: ["client": .string(name), "reason": .string("\(error)")])
+        logger.error("update not stored", metadata: fields(round, name, error))
         return apply(RunConductor.failure(error))
       }
       outlet.report(.updateAccepted(round: round, name: name, metrics: metrics))
@@ -205,7 +207,7 @@ package final class RunConductor {
   private func perform(_ effects: [RunEffect]) {
     for effect in effects {
       do { try perform(effect) } catch {
-        logger.error("an effect failed", metadata: ["reason": .string("\(error)")])
+        logger.error("an effect failed", metadata: fields(state.current.round, nil, error))
         // Effects that follow may promise what is not durable: they are dropped with the run, and so is what was to come.
         inbox = []
         let failure = RunConductor.failure(error)
@@ -251,11 +253,12 @@ package final class RunConductor {
     case .retire(let name, let code): try records.retire(name: name, code: code)
     case .sendAway(let name, let round, let code, let reason, let discards):
       try records.sendAway(name: name, round: round, code: code, reason: reason, discards: discards)
-      outlet.report(.updateRefused(round: round, name: name, code: code, reason: reason))
+      outlet.report(.clientOutcome(round: round, name: name, code: code, reason: reason))
     case .dismiss(let name, let reason): dismiss(name, reason)
     case .roster(let name, let isReady): try records.setRoster(name: name, isReady: isReady)
     case .record(let name, let round, let code, let reason):
       try records.record(name: name, round: round, code: code, reason: reason)
+      if let event = CoordinatorEvent(recorded: code, round: round, name: name, reason: reason) { outlet.report(event) }
     case .commit(let round, let contributions, let counts):
       try commit(round: round, contributions: contributions, counts: counts)
     case .announceCommit(let round, let names, let updates):
@@ -291,13 +294,19 @@ package final class RunConductor {
     apply(.roundCommitted(round: round))
   }
 
+  private func fields(_ round: Int, _ name: String?, _ error: any Error) -> Logger.Metadata {
+    var fields: Logger.Metadata = ["round": .stringConvertible(round), "reason": .string("\(error)")]
+    if let name { fields["client"] = .string(name) }
+    return fields
+  }
+
   // MARK: The end
 
   private func finish(_ outcome: RunOutcome) {
     guard self.outcome == nil else { return }
     self.outcome = outcome
     do { try records.finish(outcome) } catch {
-      logger.error("the end was not recorded", metadata: ["reason": .string("\(error)")])
+      logger.error("the end was not recorded", metadata: fields(state.current.round, nil, error))
     }
     outlet.report(.finished(outcome))
     for name in connected.sorted() { sendGoodbye(outcome, to: name) }

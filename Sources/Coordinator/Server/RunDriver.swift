@@ -1,3 +1,4 @@
+import CoreMetrics
 import FedLoRACheckpoint
 import FedLoRAProtocol
 import Logging
@@ -13,9 +14,11 @@ actor RunDriver {
   nonisolated let run: ServedRun
   /// Timers to sleep for; ends with the run.
   nonisolated let timers: AsyncStream<RunTimer>
+  nonisolated let metrics: CoordinatorMetrics
 
   private nonisolated let executor = DriverExecutor()
   private let switchboard: RunSwitchboard
+  private let observer: Observer
   private let conductor: RunConductor
   /// What has happened and was not taken up yet, in order.
   private var happened: [() -> Void] = []
@@ -26,22 +29,34 @@ actor RunDriver {
     run: ServedRun,
     store: RunStore,
     logger: Logger,
-    report: @escaping @Sendable (CoordinatorEvent) -> Void
+    metrics factory: any MetricsFactory
   ) throws {
     self.run = run
     let (timers, continuation) = AsyncStream<RunTimer>.makeStream()
     self.timers = timers
     let origin = ContinuousClock.now
+    let observer = Observer()
+    self.observer = observer
     switchboard = RunSwitchboard(
       clock: { RunInstant(sinceOrigin: ContinuousClock.now - origin) },
       sleeper: { continuation.yield($0) },
-      report: report,
+      report: { observer.report($0) },
       onEnd: { continuation.finish() }
     )
     conductor = try RunConductor(run: run, records: store, outlet: switchboard, logger: logger)
+    metrics = CoordinatorMetrics(
+      factory,
+      run: run,
+      start: conductor.state,
+      spent: try conductor.privacySpent()?.epsilon,
+      clock: { ContinuousClock.now - origin }
+    )
   }
 
   // MARK: What happens
+
+  /// Reports go there from now on; nothing is reported before `begin`.
+  func tell(_ report: @escaping @Sendable (CoordinatorEvent) -> Void) { observer.report = report }
 
   /// Arms what a restart left open.
   func begin() { atOnce { conductor.begin() } }
@@ -67,6 +82,9 @@ actor RunDriver {
     soon { [conductor, switchboard] in conductor.heard(word, from: link, on: switchboard) }
   }
 
+  /// What waits to be taken up.
+  nonisolated var backlog: Int { executor.backlog.count }
+
   /// A connection ended, for whatever reason.
   func ended(_ link: ClientLink, reason: String) {
     soon { [conductor, switchboard] in
@@ -77,6 +95,7 @@ actor RunDriver {
   /// Takes something up together with what happens until this actor's jobs that wait already are done.
   private func soon(_ what: @escaping () -> Void) {
     happened.append(what)
+    executor.backlog.add(1)
     // The queue is first in, first out: this job comes after those.
     if happened.count == 1 { Task { catchUp() } }
   }
@@ -86,7 +105,10 @@ actor RunDriver {
     while !happened.isEmpty {
       let now = happened.prefix(RunDriver.mostTogether)
       happened.removeFirst(now.count)
+      executor.backlog.add(-now.count)
+      metrics.takesUpdates(true)
       conductor.together { for what in now { what() } }
+      metrics.takesUpdates(false)
     }
   }
 
@@ -115,4 +137,9 @@ actor RunDriver {
 
   /// What there is when the run is over. The folder is free for another coordinator afterwards.
   func result() throws -> CoordinatorResult { try conductor.result() }
+}
+
+/// Where a driver's reports go; belongs to the driver's queue.
+private final class Observer {
+  var report: (CoordinatorEvent) -> Void = { _ in }
 }

@@ -185,7 +185,9 @@ final class SessionHandler: ChannelDuplexHandler {
       send(WireEnvelope(.pong(.with { $0.nonce = ping.nonce })), context: context)
     case .pong: break
     case nil: refuse(.violation(code: .unknownMessage, text: FrameError.unknownMessage.description))
-    case .chunk(let chunk): enqueue(envelope, bytes: chunk.data.count)
+    case .chunk(let chunk):
+      traffic.addPayloadReceived(chunk.data.count)
+      enqueue(envelope, bytes: chunk.data.count)
     default: enqueue(envelope, bytes: 0)
     }
   }
