@@ -7,6 +7,12 @@ import X509
 struct CertificateRefusal: Error, Equatable, Sendable {
   let code: ReasonCode
   let text: String
+
+  /// - Parameter text: may hold what a stranger wrote into a certificate.
+  init(code: ReasonCode, text: String) {
+    self.code = code
+    self.text = text.oneLine(atMost: 1024)
+  }
 }
 
 /// A peer whose certificate was judged.

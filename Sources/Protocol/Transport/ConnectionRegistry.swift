@@ -161,7 +161,9 @@ final class ConnectionRegistry: Sendable {
     }
     guard let suppressed else { return }
     let more = suppressed > 0 ? " (and \(suppressed) more for this reason that were not told one by one)" : ""
-    onRefusal(RefusedPeer(address: address, code: code, text: text + more, suppressed: suppressed))
+    onRefusal(
+      RefusedPeer(address: address, code: code, text: text.oneLine(atMost: 1024) + more, suppressed: suppressed)
+    )
   }
 
   /// Tells how many refusals were not told, where a flood has ended and nothing else would tell it.

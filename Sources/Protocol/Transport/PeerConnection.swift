@@ -220,8 +220,7 @@ public final class PeerConnection: Sendable {
     expecting expectation: ExpectStream
   ) async throws -> Inbound? {
     switch envelope.message {
-    case .error(let error):
-      throw TransportError.peerReported(code: ReasonCode(rawValue: error.code), text: error.text)
+    case .error(let error): throw TransportError.reported(error)
     case .chunk(let chunk):
       let inbound = try reader.append(chunk)
       if inbound != nil { endStream(keepsMemory: inbound?.tensors != nil) }

@@ -173,7 +173,7 @@ final class SessionHandler: ChannelDuplexHandler {
     if let greeting, envelope.message != nil {
       self.greeting = nil
       if case .error(let error) = envelope.message {
-        greeting.fail(TransportError.peerReported(code: ReasonCode(rawValue: error.code), text: error.text))
+        greeting.fail(TransportError.reported(error))
       } else {
         greeting.succeed()
       }
