@@ -163,7 +163,7 @@ public enum Enrolment {
       }
       let verifier = PeerVerifier(role: .participant, anchor: .certificate(authority), revocations: revocations)
       let verified: VerifiedPeer
-      do { verified = try await verifier.verify([certificate]) } catch let refusal as CertificateRefusal {
+      do { verified = try await verifier.verify(certificate) } catch let refusal as CertificateRefusal {
         throw IdentityError.certificate(reason: "the certificate that came is of no use: \(refusal.text)")
       }
       guard verified.identity == .participant(name), certificate.publicKey == key.publicKey else {
