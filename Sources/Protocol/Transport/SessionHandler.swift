@@ -185,8 +185,8 @@ final class SessionHandler: ChannelDuplexHandler {
       send(WireEnvelope(.pong(.with { $0.nonce = ping.nonce })), context: context)
     case .pong: break
     case nil: refuse(.violation(code: .unknownMessage, text: FrameError.unknownMessage.description))
-    case .chunk(let chunk): enqueue(envelope, bytes: chunk.data.count)
-    default: enqueue(envelope, bytes: 0)
+    // Every message weighs, not only chunks: any of them may fill a frame.
+    default: enqueue(envelope, bytes: decoder.lastFrameLength)
     }
   }
 
