@@ -26,6 +26,7 @@ public struct EnrolmentAddress: Sendable, Equatable, Codable, CustomStringConver
     else { return nil }
     host = String(text[..<colon]).trimmingCharacters(in: CharacterSet(charactersIn: "[]"))
     self.port = port
+    guard !host.isEmpty else { return nil }
   }
 
   /// HOST:PORT.

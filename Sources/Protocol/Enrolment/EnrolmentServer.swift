@@ -13,6 +13,9 @@ public final class EnrolmentServer: Sendable {
   /// How many connections and requests were refused so far, by reason.
   public var refusals: [ReasonCode: Int] { server.refusals }
 
+  /// How many connections are open past their handshake.
+  package var connectionCount: Int { server.connectionCount }
+
   private let server: PeerServer
   private let folder: AuthorityFolder
   private let desk: EnrolmentDesk
@@ -31,7 +34,6 @@ public final class EnrolmentServer: Sendable {
   /// Listens; requests are answered once `run` is called.
   /// - Parameters:
   ///   - port: 0 takes a free one.
-  ///   - limiter: how often certificates may be asked for.
   ///   - onRefusal: called for what is refused, at a bounded rate.
   /// - Throws: `TransportError.cannotBind`, `IdentityError`.
   public static func bind(
@@ -76,6 +78,8 @@ public final class EnrolmentServer: Sendable {
   package static var bounds: TransportConfiguration {
     var configuration = TransportConfiguration()
     configuration.maximumFrameLength = configuration.maximumFrameLengthBeforeHello
+    // A request and the answer to the greeting.
+    configuration.maximumFramesBeforeHello = 4
     configuration.maximumConnections = 64
     configuration.maximumConnectionsPerNetwork = 32
     configuration.maximumPendingHandshakes = 64
@@ -116,6 +120,7 @@ public final class EnrolmentServer: Sendable {
       server.noteRefusal(of: connection, code: code, text: text)
     } catch {
       logger.debug("enrolment connection ended", metadata: ["reason": .string("\(error)")])
+    var told: String?
     }
   }
 
@@ -126,13 +131,18 @@ public final class EnrolmentServer: Sendable {
       do {
         try await onQueue {
           let isOld = self.server.identity.expiry.daysLeft() < Self.certificateDays / 2
+        told = nil
           var identity = isOld ? try Self.identity(self.folder) : self.server.identity
           identity.revocations = try self.folder.revocations()
           let isNewer = (identity.revocations?.number ?? 0) > (self.server.identity.revocations?.number ?? 0)
           if isOld || isNewer { try self.server.replaceIdentity(identity) }
         }
       } catch {
-        logger.warning("the authority's folder cannot be read", metadata: ["reason": .string("\(error)")])
+        let reason = "\(error)"
+        if reason != told {
+          logger.warning("the authority's folder cannot be read", metadata: ["reason": .string(reason)])
+        }
+        told = reason
       }
       server.sweep()
     }
