@@ -135,7 +135,8 @@ public enum Enrolment {
     }
   }
 
-  private static func onThread<T: Sendable>(_ body: @escaping @Sendable () throws -> T) async throws -> T {
+  /// Runs what may wait for the disk or for a lock on a thread that may wait.
+  static func onThread<T: Sendable>(_ body: @escaping @Sendable () throws -> T) async throws -> T {
     try await withCheckedThrowingContinuation { continuation in
       DispatchQueue.global().async { continuation.resume(with: Result(catching: body)) }
     }

@@ -22,6 +22,12 @@ extension TLSIdentity {
   /// - Throws: `IdentityError` with the file and the reason.
   public static func load(from folder: URL) throws -> TLSIdentity { try IdentityFolder(folder).load() }
 
+  /// Reads an identity folder, without a thread of the cooperative pool waiting for the disk.
+  /// - Throws: `IdentityError` with the file and the reason.
+  public static func read(from folder: URL) async throws -> TLSIdentity {
+    try await Enrolment.onThread { try load(from: folder) }
+  }
+
   /// Writes an identity folder: key.pem readable by its owner only, certificate.pem and ca.pem.
   /// - Throws: `IdentityError.alreadyExists` where the folder is there.
   public func save(to folder: URL) throws { try IdentityFolder(folder).create(self) }
@@ -79,8 +85,8 @@ struct IdentityFolder: Sendable {
 
   /// The key of an identity that has no certificate yet: the one that lies there from an attempt whose answer was lost,
   /// or a new one.
+  /// - Throws: `IdentityError.alreadyExists` where the key there is of another kind: a token may be used for it.
   func firstKey(_ kind: IdentityKeyKind) throws -> IdentityKey {
-    try PEMFile.refuseExisting(certificateFile)
     try PEMFile.makeFolder(url)
     return try FolderLock.hold(url) {
       try PEMFile.refuseExisting(certificateFile)
@@ -90,7 +96,7 @@ struct IdentityFolder: Sendable {
     }
   }
 
-  /// The key that the next certificate is for, as above.
+  /// The key that the next certificate is for, as above; one of another kind is replaced.
   func nextKey(_ kind: IdentityKeyKind) throws -> IdentityKey {
     try FolderLock.hold(url) {
       try settle()
@@ -109,16 +115,10 @@ struct IdentityFolder: Sendable {
     return key
   }
 
-  /// Takes a certificate for `firstKey` or `nextKey`; from its renaming on it is the identity.
+  /// Takes a certificate for `firstKey` or `nextKey`; from its renaming on it is the identity. A revocation list that
+  /// is newer than `revocations` stays.
+  /// - Throws: `IdentityError.invalidFile` where its key is not there any more; then nothing changes.
   func install(_ certificate: Certificate, authority: Certificate, revocations: RevocationList?) throws {
-    try PEMFile.write(try PEMFile.text(authority), to: authorityFile)
-    if let revocations { try PEMFile.write(revocations.pem, to: revocationFile) }
-    try PEMFile.write(try PEMFile.text(certificate), to: certificateFile)
-    try settle()
-  }
-
-  /// Replaces key and certificate by those of `identity`.
-  func replace(by identity: TLSIdentity) throws {
     try FolderLock.hold(url) {
       let keys = [keyFile, nextKeyFile].filter(PEMFile.exists).compactMap { try? PEMFile.key($0).publicKey }
       guard keys.contains(certificate.publicKey) else {
@@ -132,6 +132,17 @@ struct IdentityFolder: Sendable {
   }
 
   private func put(_ certificate: Certificate, _ authority: Certificate, _ revocations: RevocationList?) throws {
+    try PEMFile.write(try PEMFile.text(authority), to: authorityFile)
+    if let revocations {
+      let present = try? PEMFile.revocations(revocationFile, authority: authority)
+      if (present?.number ?? 0) <= revocations.number { try PEMFile.write(revocations.pem, to: revocationFile) }
+    }
+    try PEMFile.write(try PEMFile.text(certificate), to: certificateFile)
+    try settle()
+  }
+
+  /// Replaces key and certificate by those of `identity`.
+  func replace(by identity: TLSIdentity) throws {
     try FolderLock.hold(url) {
       try settle()
       try PEMFile.write(try describingErrors { try identity.key.pem }, to: nextKeyFile, permissions: 0o600)
