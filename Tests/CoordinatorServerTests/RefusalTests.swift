@@ -129,17 +129,10 @@ struct RefusalTests {
     let coordinator = try await project.serve(try ToyRun())
     let participant = try await RawParticipant.join(try project.identity("c1"), port: coordinator.port)
     try await coordinator.log.first { if case .clientReady("c1", _) = $0 { true } else { false } }
-    let long = String(repeating: "x", count: 900_000)
-    try await participant.connection.send(
-      WireEnvelope(
-        .error(
-          .with {
-            $0.code = long
-            $0.text = long
-          }
-        )
-      )
-    )
+    var error = WireError()
+    error.code = String(repeating: "x", count: 900_000)
+    error.text = error.code
+    try await participant.connection.send(WireEnvelope(.error(error)))
     let event = try await coordinator.log.first { if case .clientLost("c1", _) = $0 { true } else { false } }
     guard case .clientLost(_, let reason) = event else { return }
     #expect(reason.utf8.count < 1000 && reason.contains("xxx"))

@@ -48,7 +48,7 @@ struct LimitTests {
         #expect(time > .milliseconds(350) && time < .seconds(8), "\(time)")
         dripping.cancel()
         _ = await dripping.result
-        #expect(server.connectionCount == 0)
+        while server.connectionCount > 0 { await Task.yield() }
       }
     )
   }
