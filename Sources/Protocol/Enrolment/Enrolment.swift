@@ -115,6 +115,18 @@ public enum Enrolment {
   /// Where the identity in `folder` can be renewed; nil where it does not say.
   public static func address(of folder: URL) -> EnrolmentAddress? { try? IdentityFolder(folder).address() }
 
+  /// Judges an answer as a participant does that asked with this key.
+  /// - Throws: `IdentityError` where it is of no use.
+  package static func check(
+    _ answer: WireEnrolmentAnswer,
+    keyPEM: String,
+    name: ParticipantName,
+    authority fingerprint: String
+  ) async throws {
+    let key = try describingErrors { try IdentityKey(pem: keyPEM) }
+    _ = try await Parts(answer, key: key, name: name, authority: fingerprint)
+  }
+
   private static func exchange(
     _ request: WireEnvelope,
     as endpoint: Endpoint,

@@ -103,12 +103,7 @@ public final class EnrolmentServer: Sendable {
   private func serve(_ connection: PeerConnection) async {
     do {
       guard let inbound = try await connection.receive() else { return }
-      let caller = EnrolmentDesk.Caller(
-        identity: connection.peer,
-        serial: connection.peerSerial,
-        network: connection.network,
-        address: connection.remoteAddress
-      )
+      let caller = EnrolmentDesk.Caller(connection)
       let answer = try await onQueue { try self.desk.answer(inbound.envelope, of: caller, at: Date()) }
       try await connection.send(WireEnvelope(.enrolmentAnswer(answer)))
       // The other side closes; where it does not, the time for Hello ends the connection.
@@ -120,23 +115,23 @@ public final class EnrolmentServer: Sendable {
       server.noteRefusal(of: connection, code: code, text: text)
     } catch {
       logger.debug("enrolment connection ended", metadata: ["reason": .string("\(error)")])
-    var told: String?
     }
   }
 
   /// Keeps the own certificate young and the revocation list new.
   private func refresh() async {
+    var told: String?
     while !Task.isCancelled {
       try? await Task.sleep(for: .seconds(2))
       do {
         try await onQueue {
           let isOld = self.server.identity.expiry.daysLeft() < Self.certificateDays / 2
-        told = nil
           var identity = isOld ? try Self.identity(self.folder) : self.server.identity
           identity.revocations = try self.folder.revocations()
           let isNewer = (identity.revocations?.number ?? 0) > (self.server.identity.revocations?.number ?? 0)
           if isOld || isNewer { try self.server.replaceIdentity(identity) }
         }
+        told = nil
       } catch {
         let reason = "\(error)"
         if reason != told {
