@@ -8,6 +8,8 @@
     private let target: String
     private let corpus: URL
     private let scratch: FuzzScratch
+    /// What a child leaves behind when it is killed lies here.
+    private var leavings: URL { scratch.folder.appendingPathComponent("child") }
     private let record: FlightRecord
 
     /// An input on which a child makes no progress for so long hangs without using the processor.
@@ -60,11 +62,13 @@
       environment["SWIFT_BACKTRACE"] =
         backtrace
         ? "enable=yes,color=no,limit=60,threads=crashed,images=none,registers=none,symbolicate=fast" : "enable=no"
+      environment[FuzzScratch.parentVariable] = leavings.path
       process.environment = environment
       process.standardError = try FileHandle(forWritingTo: errors)
       process.standardInput = FileHandle.nullDevice
       try process.run()
       let isStuck = try wait(for: process)
+      try? FileManager.default.removeItem(at: leavings)
       let text = String(decoding: try Data(contentsOf: errors), as: UTF8.self)
       let reading = try record.read()
       let cause: Death.Cause?

@@ -99,15 +99,20 @@ public struct FuzzFailure: Error, CustomStringConvertible {
   }
 }
 
-/// A folder for parsers that read files. It lies in memory where the machine has such a place.
+/// A folder for parsers that read files. It lies below `FUZZ_SCRATCH` where the environment has that, else in memory where
+/// the machine has such a place.
 public final class FuzzScratch: Sendable {
+  /// Names the folder below which a process makes its own. A child that is killed leaves its folder there for its parent.
+  public static let parentVariable = "FUZZ_SCRATCH"
+
   /// The folder.
   public let folder: URL
 
   /// Makes a new folder.
   public init() throws {
     let memory = URL(fileURLWithPath: "/dev/shm")
-    let parent = access(memory.path, W_OK) == 0 ? memory : FileManager.default.temporaryDirectory
+    let given = ProcessInfo.processInfo.environment[Self.parentVariable].map { URL(fileURLWithPath: $0) }
+    let parent = given ?? (access(memory.path, W_OK) == 0 ? memory : FileManager.default.temporaryDirectory)
     folder = parent.appendingPathComponent("fedlora-fuzz-\(UUID().uuidString)")
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
   }

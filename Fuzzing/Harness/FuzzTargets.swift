@@ -5,7 +5,8 @@
 public enum FuzzTargets {
   /// All targets.
   public static let all: [FuzzTarget] = [
-    .frames, .sealed, .manifest, .operatorMessages, .certificate, .identity,
+    .frames, .sealed, .manifest, .operatorMessages, .certificate, .certificateChain, .identity,
+    .token, .enrolmentRequest, .enrolmentAnswer,
     .safetensors, .shards, .adapterFolder, .modelConfiguration,
     .tokenizer, .text, .csv, .tsv, .jsonLines,
     .runFile, .scenario, .policy,

@@ -102,7 +102,7 @@ struct Client: AsyncParsableCommand {
       port: port,
       stateDirectory: stateFolder,
       trainer: trainer,
-      reload: { try TLSIdentity.load(from: identityFolder) },
+      reload: { try await TLSIdentity.read(from: identityFolder) },
       logger: logger
     ) { if !isJSON { Client.show($0) } }
     let outcome = try await Interrupt.cancelling(notice: "stopping; run the same command again to rejoin") {

@@ -117,7 +117,6 @@ struct IdentityRotationTests {
     let coordinator = try await serve()
     let before = coordinator.server.identityStatus
     let certificate = authority.coordinator.appendingPathComponent("certificate.pem")
-    let good = try Data(contentsOf: certificate)
     try Data("nonsense".utf8).write(to: certificate)
     let broken = try await reload()
     #expect(!broken.isAccepted && broken.message.contains("certificate.pem"), "\(broken.message)")
@@ -129,10 +128,26 @@ struct IdentityRotationTests {
     }
     let foreign = try await reload()
     #expect(!foreign.isAccepted && foreign.message.contains("another authority"), "\(foreign.message)")
-    _ = good
     #expect(coordinator.server.identityStatus == before)
     let alice = try await RawParticipant.join(try identity("alice"), port: coordinator.port)
     await alice.connection.close()
+    try await end(coordinator)
+  }
+
+  @Test("hears of revocations also once its own certificate has ended")
+  func revocationAfterItsOwnEnd() async throws {
+    try authority.renewCoordinator(
+      validity: try CertificateValidity(
+        notBefore: Date(timeIntervalSinceNow: -60),
+        notAfter: Date(timeIntervalSinceNow: 5)
+      )
+    )
+    let coordinator = try await serve()
+    let alice = try await RawParticipant.join(try identity("alice"), port: coordinator.port)
+    while coordinator.server.identityStatus.expiry.daysLeft() > 0 { try await Task.sleep(for: .milliseconds(100)) }
+    _ = try authority.revoke(.participant(try ParticipantName("alice")))
+    #expect(try await farewell(alice) == .revoked)
+    #expect(coordinator.server.identityStatus.listNumber == 2)
     try await end(coordinator)
   }
 

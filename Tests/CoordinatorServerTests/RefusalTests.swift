@@ -100,6 +100,45 @@ struct RefusalTests {
     try await end(coordinator)
   }
 
+  @Test("more messages than a run has use for, and keeps little of what they say")
+  func tooMuchTalk() async throws {
+    let coordinator = try await project.serve(try ToyRun(rounds: 2))
+    let participant = try await RawParticipant.join(try project.identity("c1"), port: coordinator.port)
+    var decline = WireDecline()
+    decline.runID = participant.manifest.runID
+    decline.round = 1
+    // One character of 400 KB.
+    decline.code = "e" + String(repeating: "\u{301}", count: 200_000)
+    decline.reason = "no\n" + decline.code
+    try await participant.connection.send(WireEnvelope(.decline(decline)))
+    let event = try await coordinator.log.first { if case .updateRefused = $0 { true } else { false } }
+    guard case .updateRefused(1, "c1", let code, let reason) = event else { return }
+    #expect(code.utf8.count < 100 && reason.utf8.count < 600 && !reason.contains("\n"))
+    (decline.code, decline.reason) = ("again", "")
+    do {
+      for _ in 0..<200 { try await participant.connection.send(WireEnvelope(.decline(decline))) }
+    } catch is TransportError {}
+    try await coordinator.log.first { if case .refused(_, "too-many-frames", _) = $0 { true } else { false } }
+    let lines = coordinator.log.events.count { if case .updateRefused = $0 { true } else { false } }
+    #expect(lines <= 64 + 2 * 3)
+    try await end(coordinator)
+  }
+
+  @Test("an error of a participant that says more than people read")
+  func longError() async throws {
+    let coordinator = try await project.serve(try ToyRun())
+    let participant = try await RawParticipant.join(try project.identity("c1"), port: coordinator.port)
+    try await coordinator.log.first { if case .clientReady("c1", _) = $0 { true } else { false } }
+    var error = WireError()
+    error.code = String(repeating: "x", count: 900_000)
+    error.text = error.code
+    try await participant.connection.send(WireEnvelope(.error(error)))
+    let event = try await coordinator.log.first { if case .clientLost("c1", _) = $0 { true } else { false } }
+    guard case .clientLost(_, let reason) = event else { return }
+    #expect(reason.utf8.count < 1000 && reason.contains("xxx"))
+    try await end(coordinator)
+  }
+
   @Test("an update before Ready, and closes the connection")
   func updateBeforeReady() async throws {
     let coordinator = try await project.serve(try ToyRun())

@@ -39,8 +39,16 @@ struct CorpusTests {
 struct FuzzerTests {
   @Test("finds a trap, a gigabyte for a few bytes, a loop, and a property that does not hold, and makes them small")
   func finds() throws {
-    let (status, output) = try FuzzProgram.run(["--target", "self-test", "--executions", "29", "--seed", "1"])
+    let scratch = FileManager.default.temporaryDirectory.appendingPathComponent("fuzz-scratch-\(UUID().uuidString)")
+    try FileManager.default.createDirectory(at: scratch, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: scratch) }
+    let (status, output) = try FuzzProgram.run(
+      ["--target", "self-test", "--executions", "29", "--seed", "1"],
+      scratch: scratch
+    )
     #expect(status == 1)
+    // Children that were killed leave nothing behind.
+    #expect(try FileManager.default.contentsOfDirectory(atPath: scratch.path).isEmpty)
     for kind in ["crash", "memory", "time", "property"] {
       #expect(output.contains("self-test: \(kind)"), "\(output)")
     }

@@ -1,3 +1,4 @@
+import FedLoRAFuzzing
 import Foundation
 
 /// The `fuzz` program that was built beside these tests.
@@ -9,7 +10,8 @@ enum FuzzProgram {
   struct Missing: Error { let path: String }
 
   /// Runs it to its end.
-  static func run(_ arguments: [String]) throws -> (status: Int32, output: String) {
+  /// - Parameter scratch: where it makes its own folders.
+  static func run(_ arguments: [String], scratch: URL? = nil) throws -> (status: Int32, output: String) {
     let own = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
     let program = URL(fileURLWithPath: own).deletingLastPathComponent().appendingPathComponent("fuzz")
     guard FileManager.default.isExecutableFile(atPath: program.path) else { throw Missing(path: program.path) }
@@ -19,6 +21,10 @@ enum FuzzProgram {
     process.executableURL = program
     process.arguments = arguments + ["--findings", findings.path]
     process.currentDirectoryURL = repository
+    if let scratch {
+      process.environment = ProcessInfo.processInfo.environment
+        .merging([FuzzScratch.parentVariable: scratch.path]) { $1 }
+    }
     let pipe = Pipe()
     process.standardOutput = pipe
     process.standardInput = FileHandle.nullDevice

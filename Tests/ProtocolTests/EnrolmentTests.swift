@@ -215,6 +215,16 @@ struct EnrolmentTests {
       .makeToken(for: try ParticipantName("a"), validFor: 60, days: 1, address: "[::1]:7444").token
     #expect(try EnrolmentToken("  " + token.text + "\n") == token)
     #expect(EnrolmentAddress(token.address) == EnrolmentAddress(host: "::1", port: 7444))
+    #expect(throws: IdentityError.self) {
+      try AuthorityFolder.open(scratch)
+        .makeToken(
+          for: try ParticipantName("a"),
+          validFor: 60,
+          days: 1,
+          address: String(repeating: "ä", count: 128) + ":7444"
+        )
+    }
+    for text in ["", ":7444", "[]:7444", "host", "host:0", "host:65536"] { #expect(EnrolmentAddress(text) == nil) }
     for text in [String(token.text.dropLast()), String(token.text.dropFirst()), "fl1.", "", token.text + "AAAA"] {
       #expect(throws: IdentityError.self) { try EnrolmentToken(text) }
     }
@@ -266,6 +276,62 @@ struct EnrolmentTests {
       let third = try await Enrolment.renew(folder)
       #expect(third.serial != second.serial)
       #expect(try TLSIdentity.load(from: folder).serial == third.serial)
+    }
+  }
+
+  @Test("leaves a whole identity where many renew it at once")
+  func manyRenewals() async throws {
+    let limiter = AttemptLimiter(burst: 100, totalBurst: 100)
+    try await EnrolmentDeployment.with(limiter: limiter) { deployment in
+      let folder = deployment.folder("alice")
+      let first = try await Enrolment.enrol(try deployment.token("alice"), at: deployment.address, to: folder)
+      let serials = try await withThrowingTaskGroup(of: CertificateSerial?.self) { group in
+        for _ in 0..<8 {
+          group.addTask {
+            // Who comes back after others have renewed twice is told so.
+            do { return try await Enrolment.renew(folder).serial } catch IdentityError.invalidFile { return nil }
+          }
+        }
+        return try await group.reduce(into: Set<CertificateSerial>()) { if let serial = $1 { $0.insert(serial) } }
+      }
+      let present = try TLSIdentity.load(from: folder)
+      #expect(serials.contains(present.serial) && present.serial != first.serial)
+      #expect(try await Enrolment.renew(folder).serial != present.serial)
+    }
+  }
+
+  @Test("does not replace the key that a token may be used for already")
+  func otherKind() async throws {
+    try await EnrolmentDeployment.with { deployment in
+      let token = try deployment.token("alice")
+      let folder = deployment.folder("alice")
+      let first = try await Enrolment.enrol(token, at: deployment.address, to: folder)
+      // As if the answer had never come.
+      try FileManager.default.removeItem(at: folder.appendingPathComponent("certificate.pem"))
+      let key = folder.appendingPathComponent("key.pem")
+      await #expect(throws: IdentityError.alreadyExists(path: key.path)) {
+        try await Enrolment.enrol(token, at: deployment.address, to: folder, key: .ed25519)
+      }
+      #expect(try await Enrolment.enrol(token, at: deployment.address, to: folder).serial == first.serial)
+    }
+  }
+
+  @Test("keeps half of its places for those who have a certificate")
+  func placesForParticipants() async throws {
+    var configuration = EnrolmentServer.bounds
+    configuration.maximumConnections = 2
+    try await EnrolmentDeployment.with(configuration: configuration) { deployment in
+      let folder = deployment.folder("alice")
+      let alice = try await Enrolment.enrol(try deployment.token("alice"), at: deployment.address, to: folder)
+      var tls = TLSConfiguration.makeClientConfiguration()
+      tls.certificateVerification = .none
+      while deployment.server.connectionCount > 0 { await Task.yield() }
+      let mute = try await RawClient.connect(port: deployment.server.port, tls: tls)
+      while deployment.server.connectionCount < 1 { await Task.yield() }
+      let second = try await RawClient.connect(port: deployment.server.port, tls: tls)
+      #expect(await deployment.refusals.first()?.code == .tooManyConnections)
+      #expect(try await Enrolment.renew(folder).serial != alice.serial)
+      for stranger in [mute, second] { await stranger.close() }
     }
   }
 

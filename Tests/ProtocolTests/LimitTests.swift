@@ -76,7 +76,8 @@ struct LimitTests {
         #expect(await refusals.first()?.code == .handshakeTimeout)
         dripping.cancel()
         _ = await dripping.result
-        #expect(server.pendingCount == 0)
+        // It counts until its socket is gone.
+        while server.pendingCount > 0 { await Task.yield() }
         await slow.close()
       }
     )

@@ -34,6 +34,25 @@ struct RevocationListTests {
     }
   }
 
+  @Test("that a coordinator has is never replaced by an older one, also where the authority came back from a copy")
+  func copiedBack() throws {
+    try withAuthority { authority in
+      func file(_ name: String) -> URL { authority.url.appendingPathComponent(name) }
+      let alice = try ParticipantName("alice")
+      let serial = try TLSIdentity.load(from: try authority.issueParticipant(alice)).serial
+      let old = try ["register.json", "crl.pem"].map { ($0, try Data(contentsOf: file($0))) }
+      _ = try authority.revoke(.participant(alice))
+      for (name, data) in old { try data.write(to: file(name)) }
+      _ = try authority.makeToken(for: try ParticipantName("bob"), validFor: 60, days: 1)
+      let copy = try #require(try TLSIdentity.load(from: authority.coordinator).revocations)
+      #expect(copy.number == 2 && copy.contains(serial))
+      #expect(try authority.revocations()?.contains(serial) == true)
+      #expect(try authority.certificates().first { $0.serial == serial }?.revocation != nil)
+      try authority.renewCoordinator()
+      #expect(try TLSIdentity.load(from: authority.coordinator).revocations?.number == 2)
+    }
+  }
+
   @Test("takes back a certificate by its number, also one that the register does not know")
   func byNumber() throws {
     try withAuthority { authority in

@@ -32,6 +32,12 @@ struct Project {
     _ body: (PeerServer, AsyncStream<RefusedPeer>) async throws -> Void
   ) async throws {
     let (refusals, continuation) = AsyncStream<RefusedPeer>.makeStream()
+    var configuration = configuration
+    if admits {
+      // A client that speaks at once may be heard before it is let in.
+      configuration.maximumFrameLengthBeforeHello = configuration.maximumFrameLength
+      configuration.maximumFramesBeforeHello = .max
+    }
     let server = try await PeerServer.bind(
       host: "127.0.0.1",
       port: 0,

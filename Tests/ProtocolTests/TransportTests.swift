@@ -2,6 +2,7 @@ import FedLoRACheckpoint
 import FedLoRAProtocol
 import Foundation
 import NIOCore
+import NIOSSL
 import SwiftProtobuf
 import Synchronization
 import Testing
@@ -313,6 +314,67 @@ struct TransportTests {
         try await connection.send(hello("site-1"))
       }
       #expect(await ends.first() == .some(nil))
+    }
+  }
+
+  @Test("holds few messages of a peer that sends more than is received, whatever they are")
+  func backPressure() async throws {
+    let project = try Project()
+    let count = 48
+    let handler: @Sendable (PeerConnection) async -> Void = { connection in
+      // Receives nothing until nothing more comes in.
+      var (last, rests) = (-1, 0)
+      while rests < 10 {
+        try? await Task.sleep(for: .milliseconds(50))
+        rests = connection.traffic.received == last ? rests + 1 : 0
+        last = connection.traffic.received
+      }
+      #expect(last < 4 << 20, "\(last) bytes were taken off the socket")
+      do {
+        for _ in 0..<count { #expect(try await connection.receive() != nil) }
+        try await connection.send(ack(.accepted))
+      } catch { Issue.record(error) }
+    }
+    try await project.serve(handler: handler) { server, _ in
+      let large = hello(String(repeating: "x", count: 1 << 20))
+      let client = try PeerClient(identity: try project.participant("site-1"))
+      try await client.withConnection(host: "127.0.0.1", port: server.port) { connection in
+        for _ in 0..<count { try await connection.send(large) }
+        #expect(try await connection.receive()?.envelope.ack.status == .accepted)
+      }
+    }
+  }
+
+  @Test("gives up a peer that takes nothing, though it pings")
+  func deafPeer() async throws {
+    let project = try Project()
+    let tensors = try large()
+    var configuration = TransportConfiguration()
+    configuration.streamTimeout = .milliseconds(400)
+    let (ends, end) = AsyncStream<String>.makeStream()
+    let handler: @Sendable (PeerConnection) async -> Void = { connection in
+      // More than fits into the buffers of both sockets.
+      do {
+        for number in 0..<16 { try await connection.send(update(round: UInt64(number)), payload: tensors) }
+        end.yield("everything was taken")
+      } catch { end.yield("\(error)") }
+    }
+    try await project.serve(configuration: configuration, handler: handler) { server, _ in
+      var tls = try project.participant("deaf").configuration(isServer: false)
+      tls.certificateVerification = .none
+      let deaf = try await RawClient.connect(port: server.port, tls: tls)
+      deaf.write(try Frame.encode(hello("deaf")))
+      try await deaf.channel.setOption(.autoRead, value: false).get()
+      let pinging = Task {
+        while !Task.isCancelled {
+          deaf.write(try Frame.encode(WireEnvelope(.ping(.with { $0.nonce = 1 }))))
+          try await Task.sleep(for: .milliseconds(50))
+        }
+      }
+      #expect(await ends.first()?.contains("did not take a frame") == true)
+      pinging.cancel()
+      _ = await pinging.result
+      await deaf.close()
     }
   }
 

@@ -39,6 +39,33 @@ extension FuzzTarget {
     if refusals.count == 3 { throw refusals[0] }
   }
 
+  /// Everything that a peer shows in the handshake: certificates in DER, each behind its length in two bytes.
+  static let certificateChain = FuzzTarget(
+    name: "certificate-chain",
+    about: "all certificates that a peer shows",
+    limits: FuzzLimits(memory: 4 << 20, memoryPerByte: 512),
+    dictionary: ["coordinator.fedlora", "fedlora:participant:site-1", "ring", "\u{1}\u{1}", "\u{5}\u{0}"],
+    seeds: {
+      let good = try CertificateSamples.leaves()[0]
+      let chains = [[good, try CertificateSamples.authority()], try CertificateSamples.ring(9), [good]]
+      return try chains.map { try CertificateSamples.joined($0.map { try CertificateSamples.der($0) }) }
+    },
+    repair: { CertificateSamples.joined(CertificateSamples.parts($0).map(CertificateSamples.signed)) }
+  ) { bytes, _ in
+    let shown = CertificateSamples.parts(bytes)
+    let chain = try shown.map { try NIOSSLCertificate(bytes: $0, format: .der) }
+    let authority = try CertificateSamples.authority()
+    func verify(_ chain: [NIOSSLCertificate], _ anchor: PeerVerifier.Anchor) throws -> VerifiedPeer {
+      try blocking { try await PeerVerifier(role: .participant, anchor: anchor, revocations: nil).verify(chain) }
+    }
+    let last = SHA256.hash(data: shown.last ?? []).map { String(format: "%02x", $0) }.joined()
+    _ = try? verify(chain, .fingerprint(last))
+    let alone = try? verify(Array(chain.prefix(1)), .certificate(authority))
+    let together = Result { try verify(chain, .certificate(authority)) }
+    try FuzzFailure.unless((try? together.get()) == alone, "what follows a certificate changes what it is")
+    _ = try together.get()
+  }
+
   /// An identity folder: three files, divided by zero bytes.
   static let identity = FuzzTarget(
     name: "identity",
@@ -130,9 +157,55 @@ enum CertificateSamples {
     ]
   }
 
-  private static func certificate(_ name: String, _ extensions: Certificate.Extensions, until: Double = 4_000_000_000)
-    throws -> Certificate
-  {
+  /// A participant's certificate of an authority that is none, with `count` certificates of that authority behind it,
+  /// each of which signs all others: they have `count` factorial orders.
+  static func ring(_ count: Int) throws -> [Certificate] {
+    let leaf = try certificate(
+      "leaf",
+      Certificate.Extensions {
+        try ExtendedKeyUsage([.clientAuth])
+        SubjectAlternativeNames([.uniformResourceIdentifier("fedlora:participant:site-1")])
+      },
+      issuer: "ring"
+    )
+    let others = try (0..<count).map { number in
+      try certificate(
+        "ring",
+        Certificate.Extensions {
+          Critical(BasicConstraints.isCertificateAuthority(maxPathLength: nil))
+          SubjectAlternativeNames([.dnsName("ring-\(number)")])
+        },
+        issuer: "ring"
+      )
+    }
+    return [leaf] + others
+  }
+
+  /// Byte strings, each behind its length in two bytes.
+  static func joined(_ parts: [[UInt8]]) -> [UInt8] {
+    parts.flatMap { [UInt8(truncatingIfNeeded: $0.count >> 8), UInt8(truncatingIfNeeded: $0.count)] + $0 }
+  }
+
+  /// What was joined; a length that is not there is cut.
+  static func parts(_ bytes: [UInt8]) -> [[UInt8]] {
+    var result: [[UInt8]] = []
+    var rest = bytes[...]
+    while rest.count > 2 {
+      let length = Int(rest[rest.startIndex]) << 8 | Int(rest[rest.startIndex + 1])
+      rest = rest.dropFirst(2)
+      result.append(Array(rest.prefix(length)))
+      rest = rest.dropFirst(length)
+    }
+    return result
+  }
+
+  /// A certificate for `key`, signed by it.
+  static func certificate(
+    _ name: String,
+    _ extensions: Certificate.Extensions,
+    until: Double = 4_000_000_000,
+    issuer: String = "authority"
+  ) throws -> Certificate {
     let key = try key
     return try Certificate(
       version: .v3,
@@ -140,7 +213,7 @@ enum CertificateSamples {
       publicKey: Certificate.PublicKey(key.publicKey),
       notValidBefore: Date(timeIntervalSince1970: 1_600_000_000),
       notValidAfter: Date(timeIntervalSince1970: until),
-      issuer: DistinguishedName { CommonName("authority") },
+      issuer: DistinguishedName { CommonName(issuer) },
       subject: DistinguishedName { CommonName(name) },
       signatureAlgorithm: .ecdsaWithSHA256,
       extensions: extensions,

@@ -138,7 +138,7 @@ package struct ClientSessionMachine: Sendable {
       next = (round, tensors)
     case .ack(let ack): try note(ack, folder, &steps)
     case .wait(let wait):
-      steps.append(.report(.waiting(reason: wait.reason)))
+      steps.append(.report(.waiting(reason: wait.reason.oneLine(atMost: 512))))
       guard wait.retryAfterSeconds > 0, wait.retryAfterSeconds.isFinite else { break }
       comeBackAfter = .seconds(min(wait.retryAfterSeconds, ClientSessionMachine.longestPause))
       lost = "the coordinator has enough clients for now"
@@ -298,7 +298,9 @@ package struct ClientSessionMachine: Sendable {
       case .unspecified, .UNRECOGNIZED: "unknown"
       }
     if status != "unknown" { try folder.acknowledge(round: Int(clamping: ack.round), status: status) }
-    steps.append(.report(.acknowledged(round: Int(clamping: ack.round), status: status, reason: ack.reason)))
+    steps.append(
+      .report(.acknowledged(round: Int(clamping: ack.round), status: status, reason: ack.reason.oneLine(atMost: 512)))
+    )
   }
 
   private func end(
@@ -311,8 +313,8 @@ package struct ClientSessionMachine: Sendable {
     let ending: ClientOutcome.Ending =
       switch goodbye.outcome {
       case .completed: .completed
-      case .stopped: .stopped(goodbye.reason)
-      case .failed, .unspecified, .UNRECOGNIZED: .failed(goodbye.reason)
+      case .stopped: .stopped(goodbye.reason.oneLine(atMost: 512))
+      case .failed, .unspecified, .UNRECOGNIZED: .failed(goodbye.reason.oneLine(atMost: 512))
       }
     steps.append(
       .over(

@@ -23,7 +23,7 @@ public struct FederatedClient: Sendable {
   /// How it waits between attempts.
   public let backoff: Backoff
   private let configuration: TransportConfiguration
-  private let reload: (@Sendable () throws -> TLSIdentity)?
+  private let reload: (@Sendable () async throws -> TLSIdentity)?
   private let logger: Logger
   private let onEvent: @Sendable (ClientEvent) -> Void
 
@@ -39,7 +39,7 @@ public struct FederatedClient: Sendable {
     trainer: any LocalTrainer,
     backoff: Backoff = Backoff(),
     configuration: TransportConfiguration = TransportConfiguration(),
-    reload: (@Sendable () throws -> TLSIdentity)? = nil,
+    reload: (@Sendable () async throws -> TLSIdentity)? = nil,
     logger: Logger = Logger(label: "fedlora.client"),
     onEvent: @escaping @Sendable (ClientEvent) -> Void = { _ in }
   ) {
@@ -73,7 +73,7 @@ public struct FederatedClient: Sendable {
     var traffic = Traffic()
     while true {
       let reason: String
-      if let newer = renewed(identity) {
+      if let newer = await renewed(identity) {
         identity = newer
         dialer = try PeerClient(identity: identity, configuration: configuration)
       }
@@ -117,7 +117,7 @@ public struct FederatedClient: Sendable {
           // Two processes with one certificate would take the run from each other for ever.
           throw ClientError.replaced(name: identity.participant?.rawValue ?? "")
         }
-        guard FederatedClient.isWorthAnotherTry(error) || renewed(identity) != nil else { throw error }
+        if !FederatedClient.isWorthAnotherTry(error), await renewed(identity) == nil { throw error }
         reason = error.description
       }
       try Task.checkCancellation()
@@ -132,8 +132,10 @@ public struct FederatedClient: Sendable {
   }
 
   /// The identity that lies there now, where it is another than `present`. One that cannot be read is no reason to stop.
-  private func renewed(_ present: TLSIdentity) -> TLSIdentity? {
-    guard let reload, let identity = try? reload(), identity.participant == present.participant else { return nil }
+  private func renewed(_ present: TLSIdentity) async -> TLSIdentity? {
+    guard let reload, let identity = try? await reload(), identity.participant == present.participant else {
+      return nil
+    }
     return identity.serial == present.serial ? nil : identity
   }
 

@@ -12,7 +12,7 @@ public struct IdentityKeeper: Sendable {
   private let note: @Sendable (String) -> Void
 
   /// - Parameters:
-  ///   - interval: how often the folder is looked at.
+  ///   - interval: how often the folder is looked at, at least; more often where the certificate's time is short.
   ///   - note: is told what people should know.
   public init(
     folder: URL,
@@ -29,27 +29,31 @@ public struct IdentityKeeper: Sendable {
   /// Looks after the folder until the task is cancelled.
   public func run() async {
     while !Task.isCancelled {
-      await look(at: Date())
-      try? await Task.sleep(for: interval)
+      let pause = await look(at: Date())
+      try? await Task.sleep(for: pause)
     }
   }
 
   /// Looks once.
-  func look(at date: Date) async {
+  /// - Returns: the time until the next look.
+  func look(at date: Date) async -> Duration {
+    var pause = interval
     do {
-      let identity = try TLSIdentity.load(from: folder)
-      guard identity.expiry.isDue(at: date) else { return }
+      let identity = try await TLSIdentity.read(from: folder)
+      pause = min(interval, identity.expiry.renewalInterval)
+      guard identity.expiry.isDue(at: date) else { return pause }
       if Enrolment.address(of: folder) != nil {
         let next = try await Enrolment.renew(folder)
         logger.notice("identity renewed", metadata: ["reason": .string(next.expiry.sentence(at: date))])
         note("renewed the certificate of \(next.participant?.rawValue ?? ""): \(next.expiry.sentence(at: date))")
-        return
+        return min(interval, next.expiry.renewalInterval)
       }
       if identity.expiry.isNear(at: date) {
         warn("\(identity.expiry.sentence(at: date)); ask for the next one, or run 'fedlora enroll --renew'")
       }
     } catch is CancellationError {
     } catch { warn("the certificate could not be renewed: \(error)") }
+    return pause
   }
 
   private func warn(_ text: String) {

@@ -86,7 +86,8 @@ final class IdentityWatch: Sendable {
     let before = status
     do {
       let identity = try TLSIdentity.load(from: folder)
-      guard identity.expiry.daysLeft() > 0 else {
+      // What is in use stays in use, and its end must not keep a new revocation list out.
+      guard identity.serial == before.serial || identity.expiry.daysLeft() > 0 else {
         throw IdentityError.invalidFile(path: folder.path, reason: identity.expiry.sentence())
       }
       try server.replaceIdentity(identity)

@@ -30,6 +30,11 @@ package struct ParticipantSession: Sendable {
   private let run: ServedRun
   private let name: String
   private var hasGreeted = false
+  private var words = 0
+  /// Each word may become a line of the event log, so a connection has no more than a run can have use for.
+  private var mostWords: Int {
+    64 + min(run.policy.rounds, 1 << 20) * min(run.policy.maxAttempts, 1 << 10)
+  }
   /// Whether the participant has accepted the run's terms.
   package private(set) var isReady = false
 
@@ -45,6 +50,14 @@ package struct ParticipantSession: Sendable {
       let step = greet(envelope)
       if case .answer = step { hasGreeted = true }
       return step
+    }
+    words += 1
+    guard words <= mostWords else {
+      return .refuse(
+        code: FedLoRAProtocol.ReasonCode.tooManyFrames.rawValue,
+        text: "more than \(mostWords) messages on one connection; the run has no use for so many",
+        reason: "sent too many messages"
+      )
     }
     switch envelope.message {
     case .ready(let ready):
@@ -78,8 +91,8 @@ package struct ParticipantSession: Sendable {
       return .pass(
         .decline(
           round: Int(clamping: decline.round),
-          code: String(decline.code.prefix(64)),
-          reason: String(decline.reason.prefix(512))
+          code: decline.code.oneLine(atMost: 64),
+          reason: decline.reason.oneLine(atMost: 512)
         )
       )
     case .goodbye: return .leave(reason: "said goodbye")
@@ -107,7 +120,7 @@ package struct ParticipantSession: Sendable {
     guard hello.clientName == name else {
       return refuse(
         "name-mismatch",
-        "the certificate is '\(name)'s, but Hello says '\(String(hello.clientName.prefix(64)))'"
+        "the certificate is '\(name)'s, but Hello says '\(hello.clientName.oneLine(atMost: 64))'"
       )
     }
     var welcome = WireWelcome()

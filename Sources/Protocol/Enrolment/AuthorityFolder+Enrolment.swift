@@ -12,7 +12,8 @@ extension AuthorityFolder {
   /// - Parameters:
   ///   - seconds: for how long the token can be used.
   ///   - days: validity of the certificate.
-  ///   - address: where the enrolment service listens, as HOST:PORT; may be empty.
+  ///   - address: where the enrolment service listens, as HOST:PORT; may be empty; at most 255 bytes.
+  /// - Throws: `IdentityError`.
   public func makeToken(
     for name: ParticipantName,
     validFor seconds: TimeInterval,
@@ -20,7 +21,7 @@ extension AuthorityFolder {
     address: String = "",
     at date: Date = Date()
   ) throws -> (token: EnrolmentToken, expires: Date) {
-    let token = EnrolmentToken(
+    let token = try EnrolmentToken(
       authority: try describingErrors { Digest.sha256Bytes(try authority.certificate.der) },
       name: name,
       address: address

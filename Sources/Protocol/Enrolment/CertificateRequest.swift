@@ -54,7 +54,7 @@ struct CertificateRequest {
 }
 
 /// Why the authority gives no certificate.
-struct EnrolmentRefusal: Error, Equatable, Sendable {
+package struct EnrolmentRefusal: Error, Equatable, Sendable {
   let code: ReasonCode
   let text: String
 }

@@ -26,6 +26,7 @@ public struct EnrolmentAddress: Sendable, Equatable, Codable, CustomStringConver
     else { return nil }
     host = String(text[..<colon]).trimmingCharacters(in: CharacterSet(charactersIn: "[]"))
     self.port = port
+    guard !host.isEmpty else { return nil }
   }
 
   /// HOST:PORT.
@@ -114,6 +115,18 @@ public enum Enrolment {
   /// Where the identity in `folder` can be renewed; nil where it does not say.
   public static func address(of folder: URL) -> EnrolmentAddress? { try? IdentityFolder(folder).address() }
 
+  /// Judges an answer as a participant does that asked with this key.
+  /// - Throws: `IdentityError` where it is of no use.
+  package static func check(
+    _ answer: WireEnrolmentAnswer,
+    keyPEM: String,
+    name: ParticipantName,
+    authority fingerprint: String
+  ) async throws {
+    let key = try describingErrors { try IdentityKey(pem: keyPEM) }
+    _ = try await Parts(answer, key: key, name: name, authority: fingerprint)
+  }
+
   private static func exchange(
     _ request: WireEnvelope,
     as endpoint: Endpoint,
@@ -134,7 +147,8 @@ public enum Enrolment {
     }
   }
 
-  private static func onThread<T: Sendable>(_ body: @escaping @Sendable () throws -> T) async throws -> T {
+  /// Runs what may wait for the disk or for a lock on a thread that may wait.
+  static func onThread<T: Sendable>(_ body: @escaping @Sendable () throws -> T) async throws -> T {
     try await withCheckedThrowingContinuation { continuation in
       DispatchQueue.global().async { continuation.resume(with: Result(catching: body)) }
     }
@@ -163,7 +177,7 @@ public enum Enrolment {
       }
       let verifier = PeerVerifier(role: .participant, anchor: .certificate(authority), revocations: revocations)
       let verified: VerifiedPeer
-      do { verified = try await verifier.verify([certificate]) } catch let refusal as CertificateRefusal {
+      do { verified = try await verifier.verify(certificate) } catch let refusal as CertificateRefusal {
         throw IdentityError.certificate(reason: "the certificate that came is of no use: \(refusal.text)")
       }
       guard verified.identity == .participant(name), certificate.publicKey == key.publicKey else {

@@ -5,13 +5,24 @@ import Synchronization
 import X509
 
 /// Answers requests for certificates. It knows no socket; `EnrolmentServer` feeds it.
-final class EnrolmentDesk: Sendable {
+package final class EnrolmentDesk: Sendable {
   /// Who asks, as the TLS handshake has shown.
-  struct Caller: Sendable {
+  package struct Caller: Sendable {
     let identity: PeerIdentity
     let serial: CertificateSerial?
     let network: RemoteNetwork
     let address: String
+
+    init(_ connection: PeerConnection) {
+      (identity, serial) = (connection.peer, connection.peerSerial)
+      (network, address) = (connection.network, connection.remoteAddress)
+    }
+
+    /// Somebody on this machine.
+    package init(identity: PeerIdentity, serial: CertificateSerial?) {
+      (self.identity, self.serial) = (identity, serial)
+      (network, address) = (RemoteNetwork(nil), "here")
+    }
   }
 
   /// Longest revocation list that fits beside the certificates in one message.
@@ -23,7 +34,7 @@ final class EnrolmentDesk: Sendable {
   private let participants: Mutex<AttemptLimiter>
   private let logger: Logger
 
-  init(folder: AuthorityFolder, limiter: AttemptLimiter, logger: Logger) {
+  package init(folder: AuthorityFolder, limiter: AttemptLimiter, logger: Logger) {
     self.folder = folder
     strangers = Mutex(limiter)
     participants = Mutex(limiter)
@@ -32,7 +43,7 @@ final class EnrolmentDesk: Sendable {
 
   /// Answers one message; reads and writes files, so not on a thread that others wait for.
   /// - Throws: `EnrolmentRefusal`.
-  func answer(_ envelope: WireEnvelope, of caller: Caller, at date: Date) throws(EnrolmentRefusal)
+  package func answer(_ envelope: WireEnvelope, of caller: Caller, at date: Date) throws(EnrolmentRefusal)
     -> WireEnrolmentAnswer
   {
     let isAdmitted =

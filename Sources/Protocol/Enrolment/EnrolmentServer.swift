@@ -13,6 +13,9 @@ public final class EnrolmentServer: Sendable {
   /// How many connections and requests were refused so far, by reason.
   public var refusals: [ReasonCode: Int] { server.refusals }
 
+  /// How many connections are open past their handshake.
+  package var connectionCount: Int { server.connectionCount }
+
   private let server: PeerServer
   private let folder: AuthorityFolder
   private let desk: EnrolmentDesk
@@ -31,7 +34,6 @@ public final class EnrolmentServer: Sendable {
   /// Listens; requests are answered once `run` is called.
   /// - Parameters:
   ///   - port: 0 takes a free one.
-  ///   - limiter: how often certificates may be asked for.
   ///   - onRefusal: called for what is refused, at a bounded rate.
   /// - Throws: `TransportError.cannotBind`, `IdentityError`.
   public static func bind(
@@ -76,6 +78,8 @@ public final class EnrolmentServer: Sendable {
   package static var bounds: TransportConfiguration {
     var configuration = TransportConfiguration()
     configuration.maximumFrameLength = configuration.maximumFrameLengthBeforeHello
+    // A request and the answer to the greeting.
+    configuration.maximumFramesBeforeHello = 4
     configuration.maximumConnections = 64
     configuration.maximumConnectionsPerNetwork = 32
     configuration.maximumPendingHandshakes = 64
@@ -99,12 +103,7 @@ public final class EnrolmentServer: Sendable {
   private func serve(_ connection: PeerConnection) async {
     do {
       guard let inbound = try await connection.receive() else { return }
-      let caller = EnrolmentDesk.Caller(
-        identity: connection.peer,
-        serial: connection.peerSerial,
-        network: connection.network,
-        address: connection.remoteAddress
-      )
+      let caller = EnrolmentDesk.Caller(connection)
       let answer = try await onQueue { try self.desk.answer(inbound.envelope, of: caller, at: Date()) }
       try await connection.send(WireEnvelope(.enrolmentAnswer(answer)))
       // The other side closes; where it does not, the time for Hello ends the connection.
@@ -121,6 +120,7 @@ public final class EnrolmentServer: Sendable {
 
   /// Keeps the own certificate young and the revocation list new.
   private func refresh() async {
+    var told: String?
     while !Task.isCancelled {
       try? await Task.sleep(for: .seconds(2))
       do {
@@ -131,8 +131,13 @@ public final class EnrolmentServer: Sendable {
           let isNewer = (identity.revocations?.number ?? 0) > (self.server.identity.revocations?.number ?? 0)
           if isOld || isNewer { try self.server.replaceIdentity(identity) }
         }
+        told = nil
       } catch {
-        logger.warning("the authority's folder cannot be read", metadata: ["reason": .string("\(error)")])
+        let reason = "\(error)"
+        if reason != told {
+          logger.warning("the authority's folder cannot be read", metadata: ["reason": .string(reason)])
+        }
+        told = reason
       }
       server.sweep()
     }

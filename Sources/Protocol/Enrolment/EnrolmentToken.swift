@@ -22,16 +22,21 @@ public struct EnrolmentToken: Sendable, Equatable {
   static let idLength = 8
   static let secretLength = 32
   private static let checkLength = 4
+  private static let longestAddress = 255
 
   /// A new token; its parts come from the system's generator.
-  init(authority: [UInt8], name: ParticipantName, address: String) {
+  /// - Throws: `IdentityError.invalidToken` for an address that does not fit.
+  init(authority: [UInt8], name: ParticipantName, address: String) throws(IdentityError) {
+    guard address.utf8.count <= Self.longestAddress else {
+      throw .invalidToken("an address of \(address.utf8.count) bytes does not fit, at most \(Self.longestAddress)")
+    }
     var generator = SystemRandomNumberGenerator()
     func draw(_ count: Int) -> [UInt8] { (0..<count).map { _ in UInt8.random(in: 0...255, using: &generator) } }
     self.authority = authority
     id = draw(Self.idLength)
     secret = draw(Self.secretLength)
     self.name = name
-    self.address = String(decoding: address.utf8.prefix(255), as: UTF8.self)
+    self.address = address
   }
 
   /// SHA-256 of the authority's certificate in lower-case digits.
@@ -76,7 +81,10 @@ public struct EnrolmentToken: Sendable, Equatable {
     id = try take(Self.idLength)
     secret = try take(Self.secretLength)
     name = try ParticipantName(String(decoding: try take(Int(try take(1)[0])), as: UTF8.self))
-    address = String(decoding: try take(Int(try take(1)[0])), as: UTF8.self)
+    guard let address = String(validating: try take(Int(try take(1)[0])), as: UTF8.self) else {
+      throw .invalidToken("its address is no text")
+    }
+    self.address = address
     guard rest.isEmpty else { throw .invalidToken("something follows it") }
   }
 }

@@ -10,6 +10,8 @@ public final class FrameDecoder: ByteToMessageDecoder {
 
   /// Most bytes of a frame's body; may change between frames.
   var maximumLength: Int
+  /// Bytes of the newest frame, header included.
+  private(set) var lastFrameLength = 0
   private let onFrame: (Int) -> Void
 
   /// - Parameters:
@@ -31,7 +33,8 @@ public final class FrameDecoder: ByteToMessageDecoder {
       try Frame.decodeBody(UnsafeRawBufferPointer(rebasing: bytes[..<length]))
     }
     buffer.moveReaderIndex(forwardBy: length)
-    onFrame(Frame.headerLength + length)
+    lastFrameLength = Frame.headerLength + length
+    onFrame(lastFrameLength)
     context.fireChannelRead(wrapInboundOut(envelope))
     return .continue
   }

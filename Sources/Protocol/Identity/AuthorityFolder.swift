@@ -28,6 +28,7 @@ public struct AuthorityFolder: Sendable {
   var certificateFile: URL { url.appendingPathComponent("ca.pem") }
   var revocationFile: URL { url.appendingPathComponent("crl.pem") }
   var registerFile: URL { url.appendingPathComponent("register.json") }
+  private var coordinatorList: URL { coordinator.appendingPathComponent("crl.pem") }
   /// The coordinator's identity folder.
   public var coordinator: URL { url.appendingPathComponent("coordinator") }
   /// The usual place of a participant's identity folder.
@@ -102,10 +103,12 @@ public struct AuthorityFolder: Sendable {
     try change { register in
       try register.add(identity.certificate, name: nil, origin: .renewed)
     }
-    identity.revocations = try revocations()
     if PEMFile.exists(coordinator) {
+      // Its revocation list is published with each change, and may be newer by now than what could be read here.
       try IdentityFolder(coordinator).replace(by: identity)
+      identity.revocations = try revocations()
     } else {
+      identity.revocations = try revocations()
       try identity.save(to: coordinator)
     }
     return identity
@@ -130,7 +133,10 @@ public struct AuthorityFolder: Sendable {
       let before = register
       // A register that came back from an older copy must neither forget what was revoked since nor count backwards:
       // coordinators would not believe it.
-      if let published = try? revocations(), published.number > register.listNumber { register.adopt(published) }
+      for file in [revocationFile, coordinatorList] {
+        guard let published = try? PEMFile.revocations(file, authority: authority.certificate) else { continue }
+        if published.number > register.listNumber { register.adopt(published) }
+      }
       let result = try body(&register)
       if register != before { try write(register) }
       try publish(register)
@@ -178,9 +184,8 @@ public struct AuthorityFolder: Sendable {
       try PEMFile.write(list.pem, to: revocationFile)
     }
     guard PEMFile.exists(coordinator) else { return }
-    let copy = coordinator.appendingPathComponent("crl.pem")
-    if (try? PEMFile.revocations(copy, authority: authority.certificate)) != list {
-      try PEMFile.write(list.pem, to: copy)
+    if (try? PEMFile.revocations(coordinatorList, authority: authority.certificate)) != list {
+      try PEMFile.write(list.pem, to: coordinatorList)
     }
   }
 

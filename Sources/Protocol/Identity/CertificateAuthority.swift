@@ -7,7 +7,8 @@ import X509
 ///
 /// A certificate says what its owner is in two ways that have to agree: the extended key usage (serverAuth for the
 /// coordinator and for the service that enrols, clientAuth for a participant) and a subject alternative name (DNS
-/// `coordinator.fedlora` or `enrolment.fedlora`, or URI `fedlora:participant:NAME`). No host name or address is in it: clients dial any address that leads to the coordinator.
+/// `coordinator.fedlora` or `enrolment.fedlora`, or URI `fedlora:participant:NAME`). No host name or address is in it:
+/// clients dial any address that leads to the coordinator.
 public struct CertificateAuthority: Sendable {
   /// The internal name in the coordinator's certificate.
   public static let coordinatorHostname = "coordinator.fedlora"

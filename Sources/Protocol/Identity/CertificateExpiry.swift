@@ -26,6 +26,12 @@ public struct CertificateExpiry: Hashable, Sendable {
     notAfter.timeIntervalSince(date) < notAfter.timeIntervalSince(notBefore) / 3
   }
 
+  /// How often to see whether it is due: eight times in the last third, so that a renewal which fails can be tried
+  /// again, but at most once a minute.
+  public var renewalInterval: Duration {
+    .seconds(max(60, min(notAfter.timeIntervalSince(notBefore) / 24, 86_400 * 365)))
+  }
+
   /// A sentence without an end mark.
   public func sentence(at date: Date = Date()) -> String {
     let days = daysLeft(at: date)

@@ -1,6 +1,7 @@
 import Foundation
 
-/// Holds an authority's folder for one change; the system lets go of it when the process ends, however it ends.
+/// Holds the folder of an authority or of an identity for one change; the system lets go of it when the process ends,
+/// however it ends.
 enum FolderLock {
   /// Waits until nobody else holds `folder`, runs `body` and lets go.
   /// - Throws: `IdentityError.unwritable`, and what `body` throws.

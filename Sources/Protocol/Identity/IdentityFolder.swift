@@ -11,15 +11,22 @@ import X509
 //   crl.pem            the authority's revocation list, where one is known
 //   enrolment.json     where the certificate can be renewed, where it came that way
 //   next-key.pem       while a new certificate is being fetched: the key that it is for
+//   lock               held for a moment while one of these changes
 //
 // A certificate is replaced together with its key: the new key lies beside the old one, then the certificate is renamed
 // into place, then the key. A reader that finds the certificate to be the new key's takes that one, so the folder holds a
-// whole identity at every instant, also after a crash.
+// whole identity at every instant, also after a crash. Two programs that renew one identity at a time ask with one key.
 
 extension TLSIdentity {
   /// Reads an identity folder.
   /// - Throws: `IdentityError` with the file and the reason.
   public static func load(from folder: URL) throws -> TLSIdentity { try IdentityFolder(folder).load() }
+
+  /// Reads an identity folder, without a thread of the cooperative pool waiting for the disk.
+  /// - Throws: `IdentityError` with the file and the reason.
+  public static func read(from folder: URL) async throws -> TLSIdentity {
+    try await Enrolment.onThread { try load(from: folder) }
+  }
 
   /// Writes an identity folder: key.pem readable by its owner only, certificate.pem and ca.pem.
   /// - Throws: `IdentityError.alreadyExists` where the folder is there.
@@ -78,41 +85,69 @@ struct IdentityFolder: Sendable {
 
   /// The key of an identity that has no certificate yet: the one that lies there from an attempt whose answer was lost,
   /// or a new one.
+  /// - Throws: `IdentityError.alreadyExists` where the key there is of another kind: a token may be used for it.
   func firstKey(_ kind: IdentityKeyKind) throws -> IdentityKey {
-    try PEMFile.refuseExisting(certificateFile)
     try PEMFile.makeFolder(url)
-    return try key(in: keyFile, kind)
+    return try FolderLock.hold(url) {
+      try PEMFile.refuseExisting(certificateFile)
+      let key = try key(in: keyFile, kind)
+      guard key.kind == kind else { throw IdentityError.alreadyExists(path: keyFile.path) }
+      return key
+    }
   }
 
-  /// The key that the next certificate is for, as above.
+  /// The key that the next certificate is for, as above; one of another kind is replaced.
   func nextKey(_ kind: IdentityKeyKind) throws -> IdentityKey {
-    try settle()
-    return try key(in: nextKeyFile, kind)
+    try FolderLock.hold(url) {
+      try settle()
+      let key = try key(in: nextKeyFile, kind)
+      return try key.kind == kind ? key : newKey(in: nextKeyFile, kind)
+    }
   }
 
   private func key(in file: URL, _ kind: IdentityKeyKind) throws -> IdentityKey {
-    if PEMFile.exists(file) {
-      let key = try PEMFile.key(file)
-      if key.kind == kind { return key }
-    }
+    try PEMFile.exists(file) ? PEMFile.key(file) : newKey(in: file, kind)
+  }
+
+  private func newKey(in file: URL, _ kind: IdentityKeyKind) throws -> IdentityKey {
     let key = try describingErrors { IdentityKey(generating: kind) }
     try PEMFile.write(try describingErrors { try key.pem }, to: file, permissions: 0o600)
     return key
   }
 
-  /// Takes a certificate for `firstKey` or `nextKey`; from its renaming on it is the identity.
+  /// Takes a certificate for `firstKey` or `nextKey`; from its renaming on it is the identity. A revocation list that
+  /// is newer than `revocations` stays.
+  /// - Throws: `IdentityError.invalidFile` where its key is not there any more; then nothing changes.
   func install(_ certificate: Certificate, authority: Certificate, revocations: RevocationList?) throws {
+    try FolderLock.hold(url) {
+      let keys = [keyFile, nextKeyFile].filter(PEMFile.exists).compactMap { try? PEMFile.key($0).publicKey }
+      guard keys.contains(certificate.publicKey) else {
+        throw IdentityError.invalidFile(
+          path: url.path,
+          reason: "the key that the new certificate is for was replaced while it was fetched; renew once more"
+        )
+      }
+      try put(certificate, authority, revocations)
+    }
+  }
+
+  private func put(_ certificate: Certificate, _ authority: Certificate, _ revocations: RevocationList?) throws {
     try PEMFile.write(try PEMFile.text(authority), to: authorityFile)
-    if let revocations { try PEMFile.write(revocations.pem, to: revocationFile) }
+    if let revocations {
+      let present = try? PEMFile.revocations(revocationFile, authority: authority)
+      if (present?.number ?? 0) <= revocations.number { try PEMFile.write(revocations.pem, to: revocationFile) }
+    }
     try PEMFile.write(try PEMFile.text(certificate), to: certificateFile)
     try settle()
   }
 
   /// Replaces key and certificate by those of `identity`.
   func replace(by identity: TLSIdentity) throws {
-    try settle()
-    try PEMFile.write(try describingErrors { try identity.key.pem }, to: nextKeyFile, permissions: 0o600)
-    try install(identity.certificate, authority: identity.authority, revocations: identity.revocations)
+    try FolderLock.hold(url) {
+      try settle()
+      try PEMFile.write(try describingErrors { try identity.key.pem }, to: nextKeyFile, permissions: 0o600)
+      try put(identity.certificate, identity.authority, identity.revocations)
+    }
   }
 
   /// Ends a replacement that was interrupted after the certificate was renamed.

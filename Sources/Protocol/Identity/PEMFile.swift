@@ -11,17 +11,16 @@ enum PEMFile {
     guard !exists(url) else { throw .alreadyExists(path: url.path) }
   }
 
-  /// Makes a folder for its owner only.
+  /// Makes a folder, and those that are missing above it, for its owner only and durable: what is put into it may be
+  /// relied on by others once it is there. One that exists keeps its mode.
   static func makeFolder(_ url: URL) throws(IdentityError) {
-    do {
-      try FileManager.default.createDirectory(
-        at: url,
-        withIntermediateDirectories: true,
-        attributes: [.posixPermissions: 0o700]
-      )
-    } catch {
-      throw .unwritable(path: url.path, reason: error.localizedDescription)
+    guard !exists(url) else { return }
+    let parent = url.deletingLastPathComponent()
+    if parent.path != url.path { try makeFolder(parent) }
+    guard mkdir(url.path, 0o700) == 0 || errno == EEXIST else {
+      throw .unwritable(path: url.path, reason: String(cString: strerror(errno)))
     }
+    do { try DurableFile.syncDirectory(parent) } catch { throw .unwritable(path: parent.path, reason: "\(error)") }
   }
 
   /// Writes a file, or replaces it in one step.

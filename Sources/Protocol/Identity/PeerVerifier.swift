@@ -7,6 +7,12 @@ import X509
 struct CertificateRefusal: Error, Equatable, Sendable {
   let code: ReasonCode
   let text: String
+
+  /// - Parameter text: may hold what a stranger wrote into a certificate.
+  init(code: ReasonCode, text: String) {
+    self.code = code
+    self.text = text.oneLine(atMost: 1024)
+  }
 }
 
 /// A peer whose certificate was judged.
@@ -47,23 +53,25 @@ package struct PeerVerifier: Sendable {
   /// Judges `chain`, the peer's own certificate first.
   /// - Throws: `CertificateRefusal`.
   package func verify(_ chain: [NIOSSLCertificate]) async throws -> VerifiedPeer {
-    let certificates: [Certificate]
-    do {
-      certificates = try chain.map { try Certificate(derEncoded: $0.toDERBytes()) }
-    } catch {
-      throw CertificateRefusal(code: .invalidCertificate, text: "its certificate cannot be read: \(error)")
-    }
-    return try await verify(certificates)
-  }
-
-  /// Judges certificates that were read already.
-  /// - Throws: `CertificateRefusal`.
-  func verify(_ certificates: [Certificate]) async throws -> VerifiedPeer {
-    guard let leaf = certificates.first else {
+    guard let shown = chain.first else {
       throw CertificateRefusal(code: .noCertificate, text: "it shows no certificate")
     }
-    let authority = try authority(in: certificates)
-    try await checkChain(leaf, intermediates: Array(certificates.dropFirst()), authority: authority)
+    let authority = try authority(in: chain)
+    let leaf: Certificate
+    do { leaf = try Certificate(derEncoded: shown.toDERBytes()) } catch {
+      throw CertificateRefusal(code: .invalidCertificate, text: "its certificate cannot be read: \(error)")
+    }
+    return try await judge(leaf, authority: authority)
+  }
+
+  /// Judges one certificate that came without a chain.
+  /// - Throws: `CertificateRefusal`.
+  func verify(_ leaf: Certificate) async throws -> VerifiedPeer {
+    try await judge(leaf, authority: try authority(in: []))
+  }
+
+  private func judge(_ leaf: Certificate, authority: Certificate) async throws -> VerifiedPeer {
+    try await checkChain(leaf, authority: authority)
     let serial = CertificateSerial(leaf.serialNumber)
     if let since = revocations?.entries[serial] {
       throw CertificateRefusal(
@@ -75,11 +83,18 @@ package struct PeerVerifier: Sendable {
     return VerifiedPeer(identity: try checkRole(leaf), serial: serial, notAfter: leaf.notValidAfter)
   }
 
-  private func authority(in chain: [Certificate]) throws -> Certificate {
+  private func authority(in chain: [NIOSSLCertificate]) throws -> Certificate {
     switch anchor {
     case .certificate(let authority): return authority
     case .fingerprint(let wanted):
-      if let authority = try chain.first(where: { try Digest.sha256($0.der) == wanted }) { return authority }
+      do {
+        for shown in chain {
+          let bytes = try shown.toDERBytes()
+          if Digest.sha256(bytes) == wanted { return try Certificate(derEncoded: bytes) }
+        }
+      } catch {
+        throw CertificateRefusal(code: .invalidCertificate, text: "its certificates cannot be read: \(error)")
+      }
       throw CertificateRefusal(
         code: .unknownAuthority,
         text: "none of the certificates that it shows is the authority's, whose SHA-256 is \(wanted)"
@@ -87,9 +102,11 @@ package struct PeerVerifier: Sendable {
     }
   }
 
-  private func checkChain(_ leaf: Certificate, intermediates: [Certificate], authority: Certificate) async throws {
+  /// The authority signs every certificate itself, so nothing else that a peer shows is part of a chain. It must not be
+  /// tried either: a dozen certificates of a stranger that sign each other have more orders than a processor can try.
+  private func checkChain(_ leaf: Certificate, authority: Certificate) async throws {
     var verifier = Verifier(rootCertificates: CertificateStore([authority])) { RFC5280Policy() }
-    let result = await verifier.validate(leaf: leaf, intermediates: CertificateStore(intermediates))
+    let result = await verifier.validate(leaf: leaf, intermediates: CertificateStore())
     guard case .couldNotValidate(let failures) = result else { return }
     guard !failures.isEmpty else {
       throw CertificateRefusal(

@@ -6,9 +6,10 @@ public struct StreamViolation: Error, Equatable, Sendable, CustomStringConvertib
   public let text: String
 
   /// A violation, also for the layer above to refuse a stream before a byte of it is read.
+  /// - Parameter text: may hold names that a peer declares; it is cut where it is long.
   public init(code: ReasonCode, text: String) {
     self.code = code
-    self.text = text
+    self.text = text.oneLine(atMost: 512)
   }
 
   /// A sentence with the details.

@@ -91,11 +91,8 @@ final class ConnectionRegistry: Sendable {
     let id = ObjectIdentifier(channel)
     switch result {
     case .failure(let error):
-      let isClosed = state.withLock { state in
-        state.forget(id)
-        return state.isClosed
-      }
-      guard !isClosed else { return nil }
+      // It counts until its socket is gone, which a peer that does not answer puts off a little.
+      guard !state.withLock({ $0.isClosed }) else { return nil }
       let refusal = error as? CertificateRefusal
       refuse(
         address: channel.remoteAddress,
@@ -106,8 +103,8 @@ final class ConnectionRegistry: Sendable {
     case .success(let peer):
       let refusal = state.withLock { state -> CertificateRefusal? in
         guard let network = state.pending[id]?.network else { return nil }
-        state.forget(id)
         if let refusal = state.fault(of: peer, configuration) { return refusal }
+        state.forget(id)
         state.open[id] = Open(channel: channel, session: session, network: network, peer: peer)
         state.openByNetwork[network, default: 0] += 1
         state.openByPeer[peer.identity, default: 0] += 1
@@ -161,7 +158,9 @@ final class ConnectionRegistry: Sendable {
     }
     guard let suppressed else { return }
     let more = suppressed > 0 ? " (and \(suppressed) more for this reason that were not told one by one)" : ""
-    onRefusal(RefusedPeer(address: address, code: code, text: text + more, suppressed: suppressed))
+    onRefusal(
+      RefusedPeer(address: address, code: code, text: text.oneLine(atMost: 1024) + more, suppressed: suppressed)
+    )
   }
 
   /// Tells how many refusals were not told, where a flood has ended and nothing else would tell it.
@@ -215,6 +214,12 @@ extension ConnectionRegistry.State {
       return CertificateRefusal(
         code: .tooManyConnections,
         text: "\(peer.identity) found \(configuration.maximumConnections) connections open already"
+      )
+    }
+    if peer.identity == .nameless, own >= max(configuration.maximumConnections / 2, 1) {
+      return CertificateRefusal(
+        code: .tooManyConnections,
+        text: "\(own) connections without a certificate are open already; the other places are for those who have one"
       )
     }
     if peer.identity != .nameless, own >= configuration.maximumConnectionsPerParticipant {

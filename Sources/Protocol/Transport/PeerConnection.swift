@@ -112,10 +112,10 @@ public final class PeerConnection: Sendable {
       while let chunk = try next() {
         try Task.checkCancellation()
         let following = enqueue(chunk)
-        try await pending.get()
+        try await taken(pending)
         pending = following
       }
-      try await pending.get()
+      try await taken(pending)
     } catch {
       let reason = await failure(for: error)
       // Half a stream is in the peer's hands: the connection is of no use any more.
@@ -126,10 +126,21 @@ public final class PeerConnection: Sendable {
 
   private func enqueue(_ frame: ByteBuffer) -> EventLoopFuture<Void> { channel.writeAndFlush(frame) }
 
+  /// Waits until the socket has taken a frame. Pings keep a connection alive whose peer reads nothing, so that the rest
+  /// of a queue would be held for it without end.
+  private func taken(_ write: EventLoopFuture<Void>) async throws {
+    let (session, timeout) = (session, configuration.streamTimeout)
+    let deadline = channel.eventLoop.scheduleTask(in: TimeAmount(timeout)) {
+      session.value.refuse(.connectionLost(reason: "the peer did not take a frame within \(timeout)"))
+    }
+    defer { deadline.cancel() }
+    try await write.get()
+  }
+
   /// Sends bytes as they are. Package access, so that tests can send what no correct peer does.
   package func write(_ frame: ByteBuffer) async throws {
     do {
-      try await enqueue(frame).get()
+      try await taken(enqueue(frame))
     } catch {
       throw await failure(for: error)
     }
@@ -221,8 +232,7 @@ public final class PeerConnection: Sendable {
     expecting expectation: ExpectStream
   ) async throws -> Inbound? {
     switch envelope.message {
-    case .error(let error):
-      throw TransportError.peerReported(code: ReasonCode(rawValue: error.code), text: error.text)
+    case .error(let error): throw TransportError.reported(error)
     case .chunk(let chunk):
       let inbound = try reader.append(chunk)
       if inbound != nil { endStream(keepsMemory: inbound?.tensors != nil) }

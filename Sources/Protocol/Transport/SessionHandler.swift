@@ -173,7 +173,7 @@ final class SessionHandler: ChannelDuplexHandler {
     if let greeting, envelope.message != nil {
       self.greeting = nil
       if case .error(let error) = envelope.message {
-        greeting.fail(TransportError.peerReported(code: ReasonCode(rawValue: error.code), text: error.text))
+        greeting.fail(TransportError.reported(error))
       } else {
         greeting.succeed()
       }
@@ -185,10 +185,10 @@ final class SessionHandler: ChannelDuplexHandler {
       send(WireEnvelope(.pong(.with { $0.nonce = ping.nonce })), context: context)
     case .pong: break
     case nil: refuse(.violation(code: .unknownMessage, text: FrameError.unknownMessage.description))
-    case .chunk(let chunk):
-      traffic.addPayloadReceived(chunk.data.count)
-      enqueue(envelope, bytes: chunk.data.count)
-    default: enqueue(envelope, bytes: 0)
+    default:
+      if case .chunk(let chunk) = envelope.message { traffic.addPayloadReceived(chunk.data.count) }
+      // Every message weighs, not only chunks: any of them may fill a frame.
+      enqueue(envelope, bytes: decoder.lastFrameLength)
     }
   }
 

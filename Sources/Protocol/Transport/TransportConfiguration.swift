@@ -17,7 +17,7 @@ public struct TransportConfiguration: Sendable {
   public var handshakeTimeout: Duration = .seconds(10)
   /// Server: time from the handshake to a Hello that is accepted.
   public var helloTimeout: Duration = .seconds(10)
-  /// Time for one incoming stream, from its declaration to its last byte.
+  /// Time for one incoming stream, from its declaration to its last byte, and for the peer to take one frame of ours.
   public var streamTimeout: Duration = .seconds(600)
   /// Server: most bytes of a frame's body before Hello is accepted.
   public var maximumFrameLengthBeforeHello = 16 << 10

@@ -21,6 +21,11 @@ public enum TransportError: Error, Equatable, Sendable, CustomStringConvertible 
   /// The program asks for something that the protocol does not have.
   case misuse(String)
 
+  /// What a peer's Error says, cut to what people read.
+  static func reported(_ error: WireError) -> TransportError {
+    .peerReported(code: ReasonCode(rawValue: error.code.oneLine(atMost: 64)), text: error.text.oneLine(atMost: 512))
+  }
+
   /// A sentence with the details.
   public var description: String {
     switch self {
