@@ -23,6 +23,7 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-asn1", from: "1.7.4"),
     .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
     .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
     .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
     .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
     .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"),
@@ -70,6 +71,18 @@ let package = Package(
       swiftSettings: strict
     ),
     .target(
+      name: "FedLoRAObservability",
+      dependencies: [
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"),
+        .product(name: "NIOHTTP1", package: "swift-nio"),
+        .product(name: "CoreMetrics", package: "swift-metrics"),
+        .product(name: "Logging", package: "swift-log"),
+      ],
+      path: "Sources/Observability",
+      swiftSettings: strict
+    ),
+    .target(
       name: "FedLoRAProtocol",
       dependencies: [
         "FedLoRACheckpoint",
@@ -90,10 +103,11 @@ let package = Package(
     .target(
       name: "FedLoRACoordinator",
       dependencies: [
-        "FedLoRAProtocol", "FedLoRAFederation", "FedLoRACheckpoint", "FedLoRADP",
+        "FedLoRAProtocol", "FedLoRAFederation", "FedLoRACheckpoint", "FedLoRADP", "FedLoRAObservability",
         .product(name: "Crypto", package: "swift-crypto"),
         .product(name: "SwiftProtobuf", package: "swift-protobuf"),
         .product(name: "GRDB", package: "GRDB.swift"),
+        .product(name: "CoreMetrics", package: "swift-metrics"),
         .product(name: "Logging", package: "swift-log"),
       ],
       path: "Sources/Coordinator",
@@ -137,7 +151,7 @@ let package = Package(
       name: "fedlora",
       dependencies: [
         "FedLoRASimulation", "FedLoRAConfiguration", "FedLoRACoordinator", "FedLoRAClient", "FedLoRAEngine",
-        "FedLoRADP", "FedLoRAFederation", "FedLoRAProtocol", "FedLoRACheckpoint",
+        "FedLoRADP", "FedLoRAFederation", "FedLoRAProtocol", "FedLoRACheckpoint", "FedLoRAObservability",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ],
@@ -172,6 +186,16 @@ let package = Package(
       name: "robust-benchmark",
       dependencies: ["FedLoRACoordinator", "FedLoRAFederation", "FedLoRACheckpoint"],
       path: "Benchmarks/Robust",
+      swiftSettings: strict
+    ),
+    .executableTarget(
+      name: "load-benchmark",
+      dependencies: [
+        "FedLoRACoordinator", "FedLoRAProtocol", "FedLoRACheckpoint",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Logging", package: "swift-log"),
+      ],
+      path: "Benchmarks/Load",
       swiftSettings: strict
     ),
     .target(name: "CMeter", path: "Fuzzing/Meter", publicHeadersPath: "include"),
@@ -272,9 +296,19 @@ let package = Package(
       swiftSettings: strict
     ),
     .testTarget(
+      name: "FedLoRAObservabilityTests",
+      dependencies: [
+        "FedLoRAObservability", "FedLoRATestSupport",
+        .product(name: "CoreMetrics", package: "swift-metrics"),
+        .product(name: "Logging", package: "swift-log"),
+      ],
+      path: "Tests/ObservabilityTests",
+      swiftSettings: strict
+    ),
+    .testTarget(
       name: "FedLoRACoordinatorTests",
       dependencies: [
-        "FedLoRACoordinator", "FedLoRAFederation", "FedLoRACheckpoint", "FedLoRADP",
+        "FedLoRACoordinator", "FedLoRAProtocol", "FedLoRAFederation", "FedLoRACheckpoint", "FedLoRADP",
         .product(name: "GRDB", package: "GRDB.swift"),
       ],
       path: "Tests/CoordinatorTests",
@@ -287,6 +321,7 @@ let package = Package(
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
         .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+        .product(name: "CoreMetrics", package: "swift-metrics"),
         .product(name: "Logging", package: "swift-log"),
       ],
       path: "Tests/Support",
@@ -346,8 +381,9 @@ let package = Package(
       name: "FedLoRACoordinatorServerTests",
       dependencies: [
         "FedLoRACoordinator", "FedLoRAClient", "FedLoRAFederation", "FedLoRAProtocol", "FedLoRACheckpoint",
-        "FedLoRATestSupport",
+        "FedLoRAObservability", "FedLoRATestSupport",
         .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "Logging", package: "swift-log"),
       ],
       path: "Tests/CoordinatorServerTests",
       swiftSettings: strict
@@ -371,7 +407,7 @@ let package = Package(
       name: "FedLoRAEndToEndTests",
       dependencies: [
         "fedlora", "FedLoRASimulation", "FedLoRAConfiguration", "FedLoRAEngine", "FedLoRAProtocol", "FedLoRACheckpoint",
-        "FedLoRADP", "FedLoRATestSupport",
+        "FedLoRADP", "FedLoRAObservability", "FedLoRATestSupport",
         .product(name: "Crypto", package: "swift-crypto"),
         .product(name: "SwiftProtobuf", package: "swift-protobuf"),
       ],

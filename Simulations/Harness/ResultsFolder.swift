@@ -82,10 +82,16 @@ final class ResultsFolder: Sendable {
     case .notice(let code, let text): return ["event": "notice", "code": code, "reason": text]
     case .roundOpened(let round, let attempt, let cohort):
       return ["event": "round-opened", "round": round, "attempt": attempt, "cohort": cohort]
+    case .cohortExtended(let round, let names):
+      return ["event": "cohort-extended", "round": round, "cohort": names]
     case .updateAccepted(let round, let name, let metrics):
       return ["event": "update-accepted", "round": round, "client": name, "metrics": metrics]
     case .updateRefused(let round, let name, let code, let reason):
       return ["event": "update-refused", "round": round, "client": name, "code": code, "reason": reason]
+    case .declined(let round, let name, let code, let reason):
+      return ["event": "declined", "round": round, "client": name, "code": code, "reason": reason]
+    case .clientOutcome(let round, let name, let code, let reason):
+      return ["event": "client-outcome", "round": round, "client": name, "code": code, "reason": reason]
     case .aggregated(let round, let rule, let updates, let leftOut, let scaledDown, let seconds):
       return [
         "event": "aggregated", "round": round, "rule": rule.rawValue, "updates": updates, "left_out": leftOut,

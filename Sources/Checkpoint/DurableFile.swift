@@ -31,12 +31,18 @@ public enum DurableFile {
 
   /// Makes a folder with all that are missing above it, and the entry of each durable in its parent; also that of a folder
   /// that is there, since who made it may have been killed before it was durable.
+  /// - Parameter permissions: POSIX mode of the folder itself where it is new, before the process's umask; folders above it are
+  ///   open to be read.
   /// - Throws: `DurableFileError`; also where a file has the name.
-  public static func makeDirectory(_ url: URL, on files: any FileSystem = LocalFileSystem()) throws {
+  public static func makeDirectory(
+    _ url: URL,
+    permissions: mode_t = 0o755,
+    on files: any FileSystem = LocalFileSystem()
+  ) throws {
     let parent = url.deletingLastPathComponent()
     guard parent.path != url.path else { return }
     if !files.exists(url) { try makeDirectory(parent, on: files) }
-    _ = try files.makeDirectory(url)
+    _ = try files.makeDirectory(url, permissions: permissions)
     try files.syncDirectory(parent)
   }
 

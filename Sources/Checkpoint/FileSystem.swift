@@ -18,8 +18,9 @@ public protocol FileSystem: Sendable {
   /// Whether a file or folder has this name.
   func exists(_ url: URL) -> Bool
   /// Makes one folder; does nothing where it is there.
+  /// - Parameter permissions: POSIX mode of a new folder, before the process's umask.
   /// - Returns: whether it was made now.
-  func makeDirectory(_ url: URL) throws -> Bool
+  func makeDirectory(_ url: URL, permissions: mode_t) throws -> Bool
   /// Names of everything in a folder, in no order.
   func names(in directory: URL) throws -> [String]
   /// Gives a file or folder another name on the same file system, in place of a file that has it.
@@ -28,8 +29,15 @@ public protocol FileSystem: Sendable {
   func remove(_ url: URL) throws
   /// Makes every new, changed and removed name in a folder durable.
   func syncDirectory(_ directory: URL) throws
+  /// Waits until what was written to all these files is durable; where the system can, for all at the same time.
+  func sync(_ files: [any WritableFile]) throws
   /// Takes the lock that this file stands for, making the file where it is not there; nil where somebody holds it.
   func lock(_ url: URL) throws -> (any FileLock)?
+}
+
+extension FileSystem {
+  /// Waits for one after the other.
+  public func sync(_ files: [any WritableFile]) throws { for file in files { try file.sync() } }
 }
 
 /// A file that is being written, from its start.

@@ -1,3 +1,4 @@
+import Dispatch
 import Foundation
 import Synchronization
 
@@ -27,9 +28,9 @@ public struct LocalFileSystem: FileSystem {
   public func exists(_ url: URL) -> Bool { access(url.path, F_OK) == 0 }
 
   /// Makes one folder; does nothing where it is there.
-  public func makeDirectory(_ url: URL) throws -> Bool {
+  public func makeDirectory(_ url: URL, permissions: mode_t) throws -> Bool {
     if isDirectory(url) { return false }
-    if mkdir(url.path, 0o755) == 0 { return true }
+    if mkdir(url.path, permissions) == 0 { return true }
     let failure = DurableFileError(path: url.path, operation: "make the folder")
     // Another process may have made it in between.
     guard failure.code == EEXIST, isDirectory(url) else { throw failure }
@@ -77,6 +78,20 @@ public struct LocalFileSystem: FileSystem {
     } else {
       guard unlink(url.path) == 0 else { throw DurableFileError(path: url.path, operation: "remove") }
     }
+  }
+
+  /// Waits for several files at the same time: the disk takes them together.
+  public func sync(_ files: [any WritableFile]) throws {
+    guard files.count > 1 else { return try files.first?.sync() ?? () }
+    let failure = Mutex<(any Error)?>(nil)
+    // More at a time win nothing, and take threads from others.
+    let lanes = min(files.count, 16)
+    DispatchQueue.concurrentPerform(iterations: lanes) { lane in
+      for index in stride(from: lane, to: files.count, by: lanes) {
+        do { try files[index].sync() } catch { failure.withLock { $0 = error } }
+      }
+    }
+    if let failure = failure.withLock({ $0 }) { throw failure }
   }
 
   /// Makes every new, changed and removed name in a folder durable.

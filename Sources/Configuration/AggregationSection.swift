@@ -81,13 +81,24 @@ public struct AggregationSection: Codable, Sendable, Equatable {
       case "capped": .capped(strategy.weightCap)
       default: .uniform
       }
+    let aggregation: Aggregation
     do {
-      try terms.aggregation().check(
+      aggregation = try terms.aggregation()
+      try aggregation.check(
         quorum: cohort.quorum,
         weighting: weighting,
         hasPrivateRelease: privacy.level == .client
       )
     } catch let error as AggregationTermError {
+      throw ConfigurationError(source: ranges.source, key: error.path, reason: error.description)
+    }
+    do {
+      try cohort.buffer()?.check(
+        strategy: strategy.name,
+        aggregation: aggregation,
+        hasPrivateRelease: privacy.level == .client
+      )
+    } catch let error as BufferTermError {
       throw ConfigurationError(source: ranges.source, key: error.path, reason: error.description)
     }
   }

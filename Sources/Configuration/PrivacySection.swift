@@ -281,7 +281,8 @@ struct PrivacyTermsBuilder {
   /// The most rounds for which one client can be asked: all of them, or an even share where the cohort is balanced.
   private var mostParticipations: Int {
     if section.participations > 0 { return min(section.participations, rounds) }
-    guard cohort.selection == "balanced", section.level == .record else { return rounds }
+    // In an asynchronous run the quick ones are asked more often than their share.
+    guard cohort.selection == "balanced", section.level == .record, cohort.bufferSize == 0 else { return rounds }
     let asked = Int128(cohort.clientsPerRound) + Int128(cohort.overSelected)
     let (share, all) = (Int128(rounds) * asked, Int128(cohort.minClients))
     return Int(min(Int128(rounds), (share + all - 1) / all))

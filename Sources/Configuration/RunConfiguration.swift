@@ -16,6 +16,8 @@ public struct RunConfiguration: Codable, Sendable, Equatable {
   public var limits: LimitsSection
   /// Whether it also gives certificates to new participants.
   public var enrolment: EnrolmentSection
+  /// Whether and where it shows metrics.
+  public var metrics: MetricsSection
   /// Folder of the coordinator's certificate, as `fedlora ca init` makes it.
   public var identity: String
   /// Folder of the run's durable state.
@@ -55,6 +57,7 @@ public struct RunConfiguration: Codable, Sendable, Equatable {
       port: 7443
     \(LimitsSection.defaults)
     \(EnrolmentSection.defaults)
+    \(MetricsSection.defaults)
     identity: ca/coordinator
     directory: run
     labels: []
@@ -71,6 +74,9 @@ public struct RunConfiguration: Codable, Sendable, Equatable {
       upload_grace_seconds: 0
       max_attempts: 3
       most_connected: 0
+      buffer_size: 0
+      staleness_exponent: 0.5
+      max_staleness: 10
       selection: random
     \(PrivacySection.defaults)
     \(AggregationSection.defaults)

@@ -87,6 +87,11 @@ public struct RunDefinition: Sendable {
       manifest.cohort.maxAttempts = try RunDefinition.count(cohort.maxAttempts, "cohort.max_attempts", atLeast: 1)
     }
     manifest.cohort.mostConnected = try RunDefinition.count(cohort.mostConnected, "cohort.most_connected", atLeast: 0)
+    if cohort.bufferSize > 0 {
+      manifest.cohort.bufferSize = try RunDefinition.count(cohort.bufferSize, "cohort.buffer_size", atLeast: 1)
+      manifest.cohort.stalenessExponent = cohort.stalenessExponent
+      manifest.cohort.maxStaleness = try RunDefinition.count(cohort.maxStaleness, "cohort.max_staleness", atLeast: 0)
+    }
     let privacyTerms = PrivacyTermsBuilder(
       section: privacy,
       rounds: rounds,

@@ -213,6 +213,9 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
       upload_grace_seconds: 0
       max_attempts: 3
       most_connected: 0
+      buffer_size: 0
+      staleness_exponent: 0.5
+      max_staleness: 10
       selection: random
     \(PrivacySection.defaults)
     \(AggregationSection.defaults)

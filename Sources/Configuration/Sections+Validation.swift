@@ -85,7 +85,7 @@ extension CohortSection {
     try ranges.atLeast(1, clientsPerRound, "cohort.clients_per_round")
     try ranges.atLeast(1, quorum, "cohort.quorum")
     try ranges.require(
-      quorum <= clientsPerRound,
+      bufferSize > 0 || quorum <= clientsPerRound,
       "cohort.quorum",
       "is \(quorum), but clients_per_round is \(clientsPerRound), so no round would be committed"
     )
@@ -108,12 +108,33 @@ extension CohortSection {
       "cohort.upload_grace_seconds",
       "is \(uploadGraceSeconds), expected 0 up to a year (\(Int(CohortSection.longestDeadline)))"
     )
+    try ranges.atLeast(0, bufferSize, "cohort.buffer_size")
     try ranges.positive(deadlineSeconds, "cohort.deadline_seconds")
     try ranges.require(
       deadlineSeconds <= CohortSection.longestDeadline,
       "cohort.deadline_seconds",
       "is \(deadlineSeconds), expected at most a year (\(Int(CohortSection.longestDeadline)))"
     )
+  }
+}
+
+extension CohortSection {
+  /// How asynchronous rounds are filled; nil where rounds are synchronous.
+  /// - Throws: `BufferTermError` for a number out of range, one that synchronous rounds do not use, and a quorum that is too
+  ///   large.
+  func buffer() throws -> BufferTerms? {
+    guard bufferSize > 0 else {
+      if stalenessExponent != BufferTerms.usualExponent {
+        throw BufferTermError.notBuffered(field: CodingKeys.stalenessExponent.rawValue)
+      }
+      if maxStaleness != BufferTerms.usualMostStale {
+        throw BufferTermError.notBuffered(field: CodingKeys.maxStaleness.rawValue)
+      }
+      return nil
+    }
+    let terms = try BufferTerms(size: bufferSize, exponent: stalenessExponent, mostStale: maxStaleness)
+    try terms.check(quorum: quorum, overSelected: overSelected)
+    return terms
   }
 }
 
@@ -129,6 +150,10 @@ extension RunConfiguration {
     )
     try limits.validate(ranges)
     try enrolment.validate(ranges, listen: listen.port)
+    try metrics.validate(
+      ranges,
+      taken: [("listen.port", listen.port)] + (enrolment.ca.isEmpty ? [] : [("enrolment.port", enrolment.port)])
+    )
     try RunConfiguration.validate(labels: labels, ranges)
     try model.validate(ranges)
     try strategy.validate(ranges)

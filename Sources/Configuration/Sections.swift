@@ -114,6 +114,12 @@ public struct CohortSection: Codable, Sendable, Equatable {
   public var maxAttempts: Int
   /// Idle clients beyond so many are asked to come back later; 0 lets all stay connected.
   public var mostConnected: Int
+  /// Asynchronous rounds: updates that close a round, whichever round's state they started from; 0 waits for each cohort.
+  public var bufferSize: Int
+  /// Asynchronous rounds: an update that started s rounds ago counts (1 + s)^(−this) of a fresh one.
+  public var stalenessExponent: Double
+  /// Asynchronous rounds: updates that started more rounds ago do not count.
+  public var maxStaleness: Int
   enum CodingKeys: String, CodingKey {
     case minClients = "min_clients"
     case clientsPerRound = "clients_per_round"
@@ -122,6 +128,9 @@ public struct CohortSection: Codable, Sendable, Equatable {
     case uploadGraceSeconds = "upload_grace_seconds"
     case maxAttempts = "max_attempts"
     case mostConnected = "most_connected"
+    case bufferSize = "buffer_size"
+    case stalenessExponent = "staleness_exponent"
+    case maxStaleness = "max_staleness"
     case deadlineSeconds = "deadline_seconds"
     case selection
   }

@@ -6,6 +6,10 @@ public struct RecoveredRun: Sendable, Equatable {
   public let lastContributions: [Contribution]
   /// The attempt at the next round that was open, or 0.
   public let attempt: Int
+  /// In an asynchronous run: from which round's state each member started.
+  public let starts: [String: Int]
+  /// In an asynchronous run: what each client contributed last to a committed round.
+  public let settled: [Contribution]
   /// Whether that attempt was given to anybody; otherwise it is a wait for clients.
   public let attemptWasGiven: Bool
   /// The members of that round; who was at work on it counts as training.
@@ -35,12 +39,16 @@ public struct RecoveredRun: Sendable, Equatable {
     retired: Set<String> = [],
     dismissed: [String: Dismissal] = [:],
     participations: [String: Int] = [:],
-    attemptWasGiven: Bool = false
+    attemptWasGiven: Bool = false,
+    starts: [String: Int] = [:],
+    settled: [Contribution] = []
   ) {
     self.lastCommittedRound = lastCommittedRound
     self.lastContributions = lastContributions
     self.attempt = attempt
     self.attemptWasGiven = attemptWasGiven
+    self.starts = starts
+    self.settled = settled
     self.members = members
     self.outcome = outcome
     self.roster = roster

@@ -1,10 +1,13 @@
+import FedLoRAFederation
+
 /// How many clients a run waits for, asks and needs, and how long a round may take.
 public struct RoundPolicy: Sendable, Equatable {
   /// Rounds of the whole run.
   public let rounds: Int
   /// Clients that must be ready before round 1 starts.
   public let minClients: Int
-  /// Clients that are asked in each round, or all that are ready where there are fewer.
+  /// Clients that are asked in each round, or all that are ready where there are fewer. In an asynchronous run: clients that are
+  /// at work at the same time.
   public let clientsPerRound: Int
   /// Updates without which a round is not committed.
   public let quorum: Int
@@ -22,8 +25,10 @@ public struct RoundPolicy: Sendable, Equatable {
   public let mostConnected: Int
   /// How the cohort of a round comes about.
   public let draw: CohortDraw
+  /// Nil where rounds are synchronous; else how updates of any age fill the rounds.
+  public let buffer: BufferTerms?
 
-  /// - Throws: `RoundPolicyError` naming the first setting that makes no sense.
+  /// - Throws: `RoundPolicyError` or `BufferTermError` naming the first setting that makes no sense.
   public init(
     rounds: Int,
     minClients: Int,
@@ -34,7 +39,8 @@ public struct RoundPolicy: Sendable, Equatable {
     overSelected: Int = 0,
     uploadGrace: Duration = .zero,
     mostConnected: Int = 0,
-    draw: CohortDraw = .seeded(.random)
+    draw: CohortDraw = .seeded(.random),
+    buffer: BufferTerms? = nil
   ) throws {
     for (name, value) in [
       ("rounds", rounds), ("min_clients", minClients), ("clients_per_round", clientsPerRound), ("quorum", quorum),
@@ -42,7 +48,11 @@ public struct RoundPolicy: Sendable, Equatable {
     ] where value < 1 {
       throw RoundPolicyError.tooSmall(setting: name, value: value)
     }
-    guard quorum <= clientsPerRound else {
+    if let buffer {
+      try buffer.check(quorum: quorum, overSelected: overSelected)
+      guard !draw.isSecret else { throw BufferTermError.privateRelease }
+    }
+    guard buffer != nil || quorum <= clientsPerRound else {
       throw RoundPolicyError.quorumUnreachable(quorum: quorum, setting: "clients_per_round", value: clientsPerRound)
     }
     guard quorum <= minClients else {
@@ -68,6 +78,7 @@ public struct RoundPolicy: Sendable, Equatable {
     self.uploadGrace = uploadGrace
     self.mostConnected = mostConnected
     self.draw = draw
+    self.buffer = buffer
   }
 }
 

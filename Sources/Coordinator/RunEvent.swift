@@ -59,7 +59,9 @@ public enum RunEffect: Sendable, Equatable {
   case drawCohort(round: Int, from: [String])
   /// Make the attempt and its cohort durable; everything after it in the list waits for that.
   case openAttempt(round: Int, attempt: Int, cohort: [String])
-  /// Send the state of the round to these clients.
+  /// Make durable that the open attempt was given to these clients too; everything after it in the list waits for that.
+  case extendCohort(round: Int, attempt: Int, names: [String])
+  /// Send the state of the round to these clients. In an asynchronous run it may be of an earlier round than the open one.
   case sendRound(to: [String], round: Int, attempt: Int, deadline: RunInstant)
   /// Report `deadlinePassed(round, attempt)` at this time. Round 0 is the wait for clients after a restart.
   case armTimer(round: Int, attempt: Int, at: RunInstant)
@@ -125,12 +127,15 @@ public struct Contribution: Sendable, Equatable {
   public let examples: Int
   /// The digest of the update's bytes.
   public let digest: String
+  /// In an asynchronous run, the round whose state the client started from; nil where that is the round in which it counts.
+  public let start: Int?
 
   /// States who contributed what.
-  public init(name: String, examples: Int, digest: String) {
+  public init(name: String, examples: Int, digest: String, start: Int? = nil) {
     self.name = name
     self.examples = examples
     self.digest = digest
+    self.start = start
   }
 }
 
@@ -148,6 +153,8 @@ public enum ReasonCode {
   public static let budgetSpent = "budget-spent"
   /// The client declined because it took part in as many rounds as it agreed to: it is not asked again in the run.
   public static let participationsSpent = "participations-spent"
+  /// The update started from a state that is too old to count.
+  public static let stale = "stale"
   /// The round had enough updates before this client's came.
   public static let surplus = "surplus"
   /// The operator lets the client finish its round and asks it no more.
@@ -175,6 +182,6 @@ public enum ReasonCode {
   /// The codes that are recorded with what became of a client. Every other code that is recorded says why an update was refused.
   static let own: Set<String> = [
     surplus, drained, removed, lost, returned, deadline, declined, accepted, duplicate, late, notAssigned, futureRound,
-    conflict, populationFull,
+    conflict, populationFull, stale,
   ]
 }

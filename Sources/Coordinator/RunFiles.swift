@@ -9,6 +9,8 @@ import Foundation
 ///     RUN/operator.sock                      where a coordinator listens for its operator
 ///     RUN/state/round-000012.safetensors     the state after round 12; round 0 is the start
 ///     RUN/updates/000012/NAME.safetensors    the updates of round 12, until it is committed
+///
+/// The folders are the owner's alone to read: single updates are nobody else's business.
 struct RunFiles: Sendable {
   let directory: URL
 
@@ -42,12 +44,34 @@ struct RunFiles: Sendable {
     return updates(round: round).appendingPathComponent("\(file).safetensors")
   }
 
+  /// Mode of the folders.
+  static let permissions: mode_t = 0o700
+
   /// Makes the folders, and everything that is in them durable: a coordinator that was killed may not have waited for that.
-  func settle(on disk: any FileSystem) throws {
-    for folder in [directory, states, allUpdates] { try DurableFile.makeDirectory(folder, on: disk) }
-    for folder in [directory, states, allUpdates] { try disk.syncDirectory(folder) }
-    for round in try disk.names(in: allUpdates) {
-      try? disk.syncDirectory(allUpdates.appendingPathComponent(round, isDirectory: true))
+  /// What it left half-written is removed, and so are updates of rounds that are committed.
+  func settle(lastCommittedRound: Int, on disk: any FileSystem) throws {
+    for folder in [directory, states, allUpdates] {
+      try DurableFile.makeDirectory(folder, permissions: RunFiles.permissions, on: disk)
+    }
+    for name in try disk.names(in: allUpdates) {
+      let folder = allUpdates.appendingPathComponent(name, isDirectory: true)
+      if let round = Int(name), round <= lastCommittedRound {
+        try? disk.remove(folder)
+      } else {
+        clear(folder, on: disk)
+        try? disk.syncDirectory(folder)
+      }
+    }
+    for folder in [directory, states, allUpdates] {
+      clear(folder, on: disk)
+      try disk.syncDirectory(folder)
+    }
+  }
+
+  /// Removes the files that were being written aside (`DurableFile`) by a process that was killed.
+  private func clear(_ folder: URL, on disk: any FileSystem) {
+    for name in (try? disk.names(in: folder)) ?? [] where name.hasPrefix(".") && name.hasSuffix(".tmp") {
+      try? disk.remove(folder.appendingPathComponent(name))
     }
   }
 

@@ -81,6 +81,14 @@ enum RunSchema {
           """
       )
     }
+    migrator.registerMigration("v3: asynchronous runs") { db in
+      try db.execute(
+        sql: """
+          ALTER TABLE "update" ADD COLUMN start INTEGER;
+          CREATE INDEX updateByStart ON "update"(name, start) WHERE start IS NOT NULL;
+          """
+      )
+    }
     return migrator
   }
 }

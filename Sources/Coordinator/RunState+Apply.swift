@@ -31,7 +31,7 @@ extension RunState {
       let isFinal = ReasonCode.final.contains(code)
       if isFinal { retire(name, code: code, &effects) }
       if round == 0 || isFinal { leaveRoster(name, &effects) }
-      if round == current.round || round == 0 || isFinal, phase == .open || phase == .waiting,
+      if round == startOfWork(name) || round == 0 || isFinal, phase == .open || phase == .waiting,
         current.members[name] == .training || current.members[name] == .lost
       {
         leave(name, .declined, code: ReasonCode.declined, reason: "\(code): \(reason)", &effects)
@@ -49,7 +49,7 @@ extension RunState {
       current.count(code)
       effects.append(.record(name: name, round: round, code: code, reason: reason))
       effects.append(.ack(name: name, round: round, status: .refused, reason: "\(code): \(reason)"))
-      if round == current.round, phase == .open || phase == .waiting,
+      if round == startOfWork(name), phase == .open || phase == .waiting,
         current.members[name] == .training || current.members[name] == .lost
       {
         current.members[name] = .refused
@@ -69,11 +69,11 @@ extension RunState {
         break
       }
       if phase == .open {
-        for name in current.cohort where current.members[name] == .training {
+        for name in current.cohort where current.members[name] == .training && !current.overdue.contains(name) {
+          if policy.buffer != nil { current.overdue.insert(name) }
           current.count(ReasonCode.deadline)
-          effects.append(
-            .record(name: name, round: round, code: ReasonCode.deadline, reason: "no update before the deadline")
-          )
+          let reason = "no update before the deadline"
+          effects.append(.record(name: name, round: startOfWork(name), code: ReasonCode.deadline, reason: reason))
         }
         closeIfDone(isDeadline: true, now, &effects)
       } else if phase == .waiting {

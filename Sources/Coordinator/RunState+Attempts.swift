@@ -11,6 +11,7 @@ extension RunState {
   }
 
   mutating func startIfPossible(_ now: RunInstant, _ effects: inout [RunEffect]) {
+    if policy.buffer != nil, phase == .open { return refill(&effects) }
     guard phase == .waiting, expected.isEmpty else { return }
     guard case .seeded(let rule) = policy.draw else { return askForDraw(&effects) }
     let candidates = self.candidates
@@ -24,7 +25,7 @@ extension RunState {
     current.deadline = deadline
     current.latestDeadline = deadline.advanced(by: policy.uploadGrace)
     let asked = CohortSelection.select(
-      policy.clientsPerRound + policy.overSelected - current.acceptedCount,
+      policy.buffer == nil ? policy.clientsPerRound + policy.overSelected - current.acceptedCount : freePlaces,
       from: candidates,
       seed: seed,
       round: current.round,
@@ -43,10 +44,20 @@ extension RunState {
 
   /// Makes a client a member of the current round; its participations count rounds, not attempts.
   mutating func assign(_ name: String, _ status: MemberStatus) {
-    if current.members.updateValue(status, forKey: name) == nil { participations[name, default: 0] += 1 }
+    if policy.buffer != nil {
+      // Each start counts, and somebody who was lost starts anew.
+      if current.starts.updateValue(current.round, forKey: name) != current.round {
+        participations[name, default: 0] += 1
+      }
+      current.members[name] = status
+      current.overdue.remove(name)
+    } else if current.members.updateValue(status, forKey: name) == nil {
+      participations[name, default: 0] += 1
+    }
   }
 
   mutating func closeIfDone(isDeadline: Bool, _ now: RunInstant, _ effects: inout [RunEffect]) {
+    if policy.buffer != nil { return goOn(isDeadline: isDeadline, now, &effects) }
     guard phase == .open, isDeadline || current.trainingCount == 0 || hasEnough else {
       // While waiting for another attempt a late update may complete the quorum.
       if phase == .waiting, current.attempt > 0, current.acceptedCount >= policy.quorum { commit(&effects) }
@@ -103,7 +114,7 @@ extension RunState {
   mutating func advance(_ now: RunInstant, _ effects: inout [RunEffect]) {
     let contributions = current.contributions
     effects.append(.announceCommit(round: current.round, to: current.cohort, updates: contributions.count))
-    for name in current.cohort {
+    for name in current.cohort where policy.buffer == nil || !isUnfinished(name) {
       // They stayed for this round only.
       if let dismissal = dismissed[name], !dismissal.isRemoval {
         effects.append(.dismiss(name: name, reason: dismissal.reason))
@@ -117,7 +128,12 @@ extension RunState {
       contributions.map { ($0.name, $0.digest) },
       uniquingKeysWith: { first, _ in first }
     )
-    current = OpenRound(round: current.round + 1)
+    if policy.buffer != nil {
+      settle(contributions)
+      current = carriedOver()
+    } else {
+      current = OpenRound(round: current.round + 1)
+    }
     phase = .waiting
     if let stopsAfterRound { return finish(.stopped(reason: stopsAfterRound), &effects) }
     if failIfTooFewAreLeft(&effects) { return }

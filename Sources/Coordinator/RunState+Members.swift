@@ -27,6 +27,9 @@ extension RunState {
     return true
   }
 
+  /// The round that a client of the open round was given: the open one, but in asynchronous runs.
+  func startOfWork(_ name: String) -> Int { current.starts[name] ?? current.round }
+
   func isAtWork(_ name: String) -> Bool {
     switch current.members[name] {
     case .training?, .lost?: phase == .open || phase == .waiting
@@ -89,14 +92,15 @@ extension RunState {
   mutating func welcomeBack(_ name: String, pendingRound: Int?, _ effects: inout [RunEffect]) {
     guard phase == .open || phase == .waiting, let status = current.members[name] else { return }
     guard status == .training || status == .lost else { return }
-    if status == .lost, phase == .open || pendingRound == current.round {
-      effects.append(.record(name: name, round: current.round, code: ReasonCode.returned, reason: ""))
+    let round = startOfWork(name)
+    if status == .lost, phase == .open || pendingRound == round {
+      effects.append(.record(name: name, round: round, code: ReasonCode.returned, reason: ""))
     }
-    if pendingRound == current.round {
+    if pendingRound == round {
       current.members[name] = .training
     } else if phase == .open, let deadline = current.deadline {
       current.members[name] = .training
-      effects.append(.sendRound(to: [name], round: current.round, attempt: current.attempt, deadline: deadline))
+      effects.append(.sendRound(to: [name], round: round, attempt: current.attempt, deadline: deadline))
     }
     // In the wait for a further attempt it is a candidate like any other.
   }
@@ -110,7 +114,7 @@ extension RunState {
   ) {
     current.members[name] = status
     current.count(code)
-    effects.append(.record(name: name, round: current.round, code: code, reason: reason))
+    effects.append(.record(name: name, round: startOfWork(name), code: code, reason: reason))
   }
 
   mutating func receive(
@@ -140,6 +144,7 @@ extension RunState {
     case ReasonCode.conflict: "another update of round \(round) was accepted before"
     case ReasonCode.notAssigned: "round \(round) was not given to this client"
     case ReasonCode.removed: "the operator took this client out of the run"
+    case ReasonCode.stale: "round \(round) is too far behind: the run is at round \(current)"
     case ReasonCode.futureRound: "round \(round) has not begun; the run is at round \(current)"
     default: "round \(round) is closed; the run is at round \(current)"
     }

@@ -42,6 +42,9 @@
 /// first `clientsPerRound` updates; who comes later is answered LATE. Which updates those are depends on time, so such a run
 /// is not repeatable to the byte.
 ///
+/// **Asynchronous runs** (`RoundPolicy.buffer`). Clients work at their own pace, `clientsPerRound` of them at the same time; see
+/// `RunState+Buffered`.
+///
 /// **Slow lines** (`RoundPolicy.uploadGrace`). When the deadline passes while updates of the open round are arriving, it is
 /// put off as long as they make progress, at most by the grace.
 ///
@@ -82,6 +85,10 @@ public struct RunState: Sendable, Equatable {
     public internal(set) var deadline: RunInstant?
     /// Until when the deadline may be put off for updates that are arriving.
     var latestDeadline: RunInstant?
+    /// In an asynchronous run: from which round's state each member started.
+    var starts: [String: Int] = [:]
+    /// In an asynchronous run: who was at work already when an attempt failed, and no longer takes another's place.
+    var overdue: Set<String> = []
 
     init(round: Int, attempt: Int = 0, members: [String: MemberStatus] = [:]) {
       self.round = round
@@ -94,7 +101,7 @@ public struct RunState: Sendable, Equatable {
     public var contributions: [Contribution] {
       members.compactMap { name, status in
         guard case .accepted(let examples, let digest) = status else { return nil }
-        return Contribution(name: name, examples: examples, digest: digest)
+        return Contribution(name: name, examples: examples, digest: digest, start: starts[name])
       }
       .sorted { CohortSelection.precedes($0.name, $1.name) }
     }
@@ -145,6 +152,8 @@ public struct RunState: Sendable, Equatable {
   public internal(set) var participations: [String: Int] = [:]
   /// Who contributed what to the last committed round.
   public internal(set) var lastContributions: [String: String]
+  /// In an asynchronous run: what each client contributed last to a committed round.
+  public internal(set) var settled: [String: Contribution] = [:]
   /// Why the run stops once the open round is committed; nil while it goes on.
   public internal(set) var stopsAfterRound: String?
 
@@ -176,6 +185,8 @@ public struct RunState: Sendable, Equatable {
       attempt: recovered.attempt,
       members: recovered.members
     )
+    phase = .waiting
+    if let buffer = policy.buffer { takeUp(recovered, buffer) }
     // A crash can fall between retiring and the record of why: nothing is awaited from a client that has retired.
     for name in retired
     where dismissed[name]?.isRemoval != false && (current.members[name] == .training || current.members[name] == .lost)
@@ -230,6 +241,7 @@ public struct RunState: Sendable, Equatable {
     if round > current.round || round < 1 {
       return .answered(.refused, code: ReasonCode.futureRound)
     }
+    if let buffer = policy.buffer { return bufferedAdmission(name: name, start: round, digest: digest, buffer) }
     if round == current.round {
       if dismissed[name]?.isRemoval == true { return .answered(.refused, code: ReasonCode.removed) }
       switch current.members[name] {

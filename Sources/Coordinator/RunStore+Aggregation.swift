@@ -23,6 +23,36 @@ extension RunStore {
     }
     return try strategy.nextState(round: round, previous: previous, mean: sum.mean())
   }
+
+  /// The state of the next round of an asynchronous run from the stored updates of this one; see `BufferedSum`.
+  ///
+  /// One update and the state that it started from are in memory at a time, beside the sum and the current state.
+  /// - Throws: `LayoutError`, `SumError`, or an error of a file.
+  public func aggregateBuffered(
+    round: Int,
+    contributions: [Contribution],
+    strategy: Strategy,
+    weighting: Weighting,
+    terms: BufferTerms
+  ) throws -> TensorSet {
+    let previous = try state(afterRound: round - 1)
+    let current = previous.filter(strategy.isUploaded)
+    var sum = BufferedSum(layout: TensorLayout(of: current), terms: terms)
+    for (start, started) in Dictionary(grouping: contributions, by: { $0.start ?? round }).sorted(by: {
+      $0.key < $1.key
+    }) {
+      let old = start == round ? current : try state(afterRound: start - 1).filter(strategy.isUploaded)
+      for contribution in started {
+        try sum.fold(
+          update(round: round, name: contribution.name),
+          start: old,
+          weight: weighting.weight(examples: contribution.examples),
+          staleness: round - start
+        )
+      }
+    }
+    return try strategy.nextState(round: round, previous: previous, mean: sum.moved(current))
+  }
 }
 
 extension RunStore {

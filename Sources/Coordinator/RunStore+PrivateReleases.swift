@@ -9,19 +9,19 @@ import GRDB
 extension RunStore {
   /// Charges a release of this round, durably. To be called before its noise is drawn.
   public func chargeRelease(round: Int) throws {
-    try database.write { db in
+    try write { db in
       try db.execute(sql: "INSERT INTO release (round, at) VALUES (?, ?)", arguments: [round, now])
     }
   }
 
   /// How many releases were charged over the whole run.
   public func chargedReleases() throws -> Int {
-    try database.read { db in try Int.fetchOne(db, sql: "SELECT count(*) FROM release") ?? 0 }
+    try read { db in try Int.fetchOne(db, sql: "SELECT count(*) FROM release") ?? 0 }
   }
 
   /// The clipping norm of this round; nil where it is still that of the terms.
   public func clippingNorm(round: Int) throws -> Double? {
-    try database.read { db in
+    try read { db in
       try Double.fetchOne(db, sql: "SELECT norm FROM clipping WHERE afterRound = ?", arguments: [round - 1])
     }
   }

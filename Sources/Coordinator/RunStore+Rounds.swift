@@ -29,7 +29,7 @@ extension RunStore {
 
   /// Keeps that an attempt was given to these clients. To be durable before anybody is sent the round.
   public func openAttempt(round: Int, attempt: Int, cohort: [String]) throws {
-    try database.write { db in
+    try write { db in
       try db.execute(
         sql: """
           INSERT INTO round (number, attempt, openedAt) VALUES (?, ?, ?)
@@ -51,7 +51,7 @@ extension RunStore {
 
   /// Keeps whether a client is ready; see `RunEffect.roster`.
   public func setRoster(name: String, isReady: Bool) throws {
-    try database.write { db in
+    try write { db in
       try db.execute(
         sql:
           "INSERT INTO client (name, isReady) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET isReady = excluded.isReady",
@@ -62,7 +62,7 @@ extension RunStore {
 
   /// Keeps that a client is not to be asked again; see `RunEffect.retire`.
   public func retire(name: String, code: String) throws {
-    try database.write { db in
+    try write { db in
       try db.execute(
         sql: "INSERT OR IGNORE INTO retired (name, code, at) VALUES (?, ?, ?)",
         arguments: [name, code, now]
@@ -79,7 +79,7 @@ extension RunStore {
       case ReasonCode.returned: "training"
       default: ReasonCode.own.contains(code) ? nil : "refused"
       }
-    try database.write { db in
+    try write { db in
       try db.execute(
         sql: "INSERT INTO audit (at, round, name, code, reason) VALUES (?, ?, ?, ?, ?)",
         arguments: [now, round, name, code, reason]
@@ -112,7 +112,7 @@ extension RunStore {
     let encoder = JSONEncoder()
     encoder.outputFormatting = .sortedKeys
     let countsText = String(decoding: try encoder.encode(counts), as: UTF8.self)
-    try database.write { db in
+    try write { db in
       let stored = try String.fetchAll(db, sql: "SELECT name FROM \"update\" WHERE round = ?", arguments: [round])
       guard names.isSubset(of: stored) else {
         throw RunStoreError.damaged(
@@ -134,7 +134,7 @@ extension RunStore {
         )
       }
     }
-    try? disk.remove(files.updates(round: round))
+    removeUnnamed(files.updates(round: round))
   }
 
   /// Keeps how the run ended; a stopped run is not over and keeps nothing but a line in the audit.
@@ -142,14 +142,14 @@ extension RunStore {
     let (word, reason) = outcome.words
     try record(name: "", round: 0, code: word, reason: reason)
     if case .stopped = outcome { return }
-    try database.write { db in
+    try write { db in
       try db.execute(sql: "UPDATE run SET outcome = ?, reason = ?", arguments: [word, reason])
     }
   }
 
   /// The number of the last committed round, 0 before the first.
   public func lastCommittedRound() throws -> Int {
-    try database.read { db in
+    try read { db in
       try Int.fetchOne(db, sql: "SELECT max(number) FROM round WHERE committedAt IS NOT NULL") ?? 0
     }
   }
@@ -161,7 +161,7 @@ extension RunStore {
 
   /// Every round so far, in order.
   public func rounds() throws -> [RoundRecord] {
-    try database.read { db in
+    try read { db in
       try Row.fetchAll(db, sql: "SELECT number, attempt, updates, counts FROM round ORDER BY number").map { row in
         let counts: String? = row["counts"]
         return RoundRecord(
@@ -176,118 +176,17 @@ extension RunStore {
 
   /// Everybody to whom a round was given, in ascending order of names.
   public func participants(round: Int) throws -> [String] {
-    try database.read { db in
+    try read { db in
       try String.fetchAll(db, sql: "SELECT name FROM participant WHERE round = ? ORDER BY name", arguments: [round])
     }
   }
 
   /// The audit in the order of its events.
   public func audit() throws -> [AuditRecord] {
-    try database.read { db in
+    try read { db in
       try Row.fetchAll(db, sql: "SELECT round, name, code, reason FROM audit ORDER BY id").map { row in
         AuditRecord(round: row["round"], name: row["name"], code: row["code"], reason: row["reason"])
       }
-    }
-  }
-
-  /// What is needed to go on after a restart. Who was at work counts as training; who has a durable update counts as
-  /// accepted, whether or not it was told so.
-  /// - Throws: `RunStoreError.damaged` when a file that must be there is missing, or is no safetensors file.
-  public func recover() throws -> RecoveredRun {
-    let recovered = try database.read { db in
-      let last = try Int.fetchOne(db, sql: "SELECT max(number) FROM round WHERE committedAt IS NOT NULL") ?? 0
-      let next = last + 1
-      var members: [String: RunState.MemberStatus] = [:]
-      for row in try Row.fetchAll(
-        db,
-        sql: "SELECT name, status FROM participant WHERE round = ?",
-        arguments: [next]
-      ) {
-        members[row["name"]] =
-          switch row["status"] as String {
-          case "lost": .lost
-          case "declined": .declined
-          case "refused": .refused
-          default: .training
-          }
-      }
-      for update in try RunStore.contributions(db, round: next) {
-        members[update.name] = .accepted(examples: update.examples, digest: update.digest)
-      }
-      let attempt = try Int.fetchOne(db, sql: "SELECT attempt FROM round WHERE number = ?", arguments: [next]) ?? 0
-      return RecoveredRun(
-        lastCommittedRound: last,
-        lastContributions: try RunStore.contributions(db, round: last),
-        attempt: attempt,
-        members: members,
-        outcome: try RunStore.outcome(db),
-        roster: try String.fetchAll(db, sql: "SELECT name FROM client WHERE isReady ORDER BY name"),
-        known: try String.fetchSet(db, sql: "SELECT name FROM client"),
-        retired: try String.fetchSet(db, sql: "SELECT name FROM retired"),
-        dismissed: try RunStore.dismissed(db),
-        participations: Dictionary(
-          uniqueKeysWithValues: try Row.fetchAll(db, sql: "SELECT name, count(*) FROM participant GROUP BY name")
-            .map { ($0[0], $0[1]) }
-        ),
-        attemptWasGiven: try Row.fetchOne(
-          db,
-          sql: "SELECT 1 FROM participant WHERE round = ? AND attempt = ?",
-          arguments: [next, attempt]
-        ) != nil
-      )
-    }
-    try requireFile(files.state(afterRound: recovered.lastCommittedRound))
-    for (name, status) in recovered.members {
-      guard case .accepted = status else { continue }
-      try requireFile(files.update(round: recovered.lastCommittedRound + 1, name: name))
-    }
-    return recovered
-  }
-
-  private static func contributions(_ db: Database, round: Int) throws -> [Contribution] {
-    try Row.fetchAll(
-      db,
-      sql: "SELECT name, examples, digest FROM \"update\" WHERE round = ? ORDER BY name",
-      arguments: [round]
-    ).map { Contribution(name: $0["name"], examples: $0["examples"], digest: $0["digest"]) }
-  }
-
-  /// Whom the operator sent away; why, the audit's last word on it says.
-  private static func dismissed(_ db: Database) throws -> [String: Dismissal] {
-    let rows = try Row.fetchAll(
-      db,
-      sql: """
-        SELECT retired.name, retired.code, audit.reason FROM retired
-        JOIN audit ON audit.name = retired.name AND audit.code = retired.code
-        WHERE retired.code IN (?, ?) ORDER BY audit.id
-        """,
-      arguments: [ReasonCode.drained, ReasonCode.removed]
-    )
-    return Dictionary(
-      rows.map { row in
-        let dismissal = Dismissal(reason: row["reason"], isRemoval: row["code"] == ReasonCode.removed)
-        return (row["name"], dismissal)
-      },
-      uniquingKeysWith: { $1 }
-    )
-  }
-
-  private static func outcome(_ db: Database) throws -> RunOutcome? {
-    guard let row = try Row.fetchOne(db, sql: "SELECT outcome, reason FROM run") else { return nil }
-    return switch row["outcome"] as String? {
-    case "completed": .completed
-    case "failed": .failed(reason: row["reason"])
-    case "budget-spent": .budgetSpent(reason: row["reason"])
-    default: nil
-    }
-  }
-
-  private func requireFile(_ url: URL) throws {
-    guard disk.exists(url) else {
-      throw RunStoreError.damaged(path: directory.path, reason: "\(url.path) is missing")
-    }
-    do { _ = try SafetensorsFile(opening: url, on: disk) } catch let error as SafetensorsError {
-      throw RunStoreError.damaged(path: directory.path, reason: "\(error)")
     }
   }
 }

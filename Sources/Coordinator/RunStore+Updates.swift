@@ -15,7 +15,9 @@ public enum StoredUpdate: Sendable, Equatable {
 
 extension RunStore {
   /// Makes a verified update durable: its file first, then its row. Only then may it be acknowledged.
-  /// - Parameter digest: identifies the update's bytes; the same digest again is recognised as the same update.
+  /// - Parameters:
+  ///   - digest: identifies the update's bytes; the same digest again is recognised as the same update.
+  ///   - start: in an asynchronous run, the round whose state it started from.
   /// - Throws: `RunStoreError`, `DurableFileError`, `DatabaseError`.
   public func storeUpdate(
     round: Int,
@@ -23,14 +25,15 @@ extension RunStore {
     examples: Int,
     metrics: [String: Double],
     digest: String,
-    tensors: TensorSet
+    tensors: TensorSet,
+    start: Int? = nil
   ) throws -> StoredUpdate {
     if let metric = metrics.first(where: { !$0.value.isFinite }) {
       throw RunStoreError.metricNotFinite(name: name, metric: metric.key)
     }
     let file = try files.update(round: round, name: name)
     return try updateLock.withLock { settledRound in
-      let known = try database.read { db in
+      let known = try read { db in
         try String.fetchOne(
           db,
           sql: "SELECT digest FROM \"update\" WHERE round = ? AND name = ?",
@@ -39,7 +42,7 @@ extension RunStore {
       }
       if let known { return known == digest ? .duplicate : .conflict }
       if settledRound != round {
-        try DurableFile.makeDirectory(files.updates(round: round), on: disk)
+        try DurableFile.makeDirectory(files.updates(round: round), permissions: RunFiles.permissions, on: disk)
         settledRound = round
       }
       try SafetensorsFile.write(
@@ -48,10 +51,10 @@ extension RunStore {
         metadata: ["round": String(round), "client": name, "examples": String(examples), "digest": digest],
         on: disk
       )
-      try database.write { db in
+      try write { db in
         try db.execute(
-          sql: "INSERT INTO \"update\" (round, name, examples, digest, storedAt) VALUES (?, ?, ?, ?, ?)",
-          arguments: [round, name, examples, digest, now]
+          sql: "INSERT INTO \"update\" (round, name, examples, digest, storedAt, start) VALUES (?, ?, ?, ?, ?, ?)",
+          arguments: [round, name, examples, digest, now, start]
         )
         for (metric, value) in metrics {
           try db.execute(
@@ -68,7 +71,7 @@ extension RunStore {
   public func sendAway(name: String, round: Int, code: String, reason: String, discards: Bool) throws {
     let file = try files.update(round: round, name: name)
     try updateLock.withLock { _ in
-      try database.write { db in
+      try write { db in
         try db.execute(
           sql: "INSERT OR REPLACE INTO retired (name, code, at) VALUES (?, ?, ?)",
           arguments: [name, code, now]
@@ -86,7 +89,7 @@ extension RunStore {
           arguments: [round, name]
         )
       }
-      if discards { try? disk.remove(file) }
+      if discards { removeUnnamed(file) }
     }
   }
 
@@ -97,7 +100,7 @@ extension RunStore {
 
   /// The metrics of a round by client.
   public func metrics(round: Int) throws -> [String: [String: Double]] {
-    try database.read { db in
+    try read { db in
       var result: [String: [String: Double]] = [:]
       for row in try Row.fetchAll(
         db,

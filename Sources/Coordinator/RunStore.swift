@@ -39,7 +39,8 @@ public final class RunStore: Sendable {
   /// Two updates of one client must not race for one file. Holds the round whose folder is known to be durable.
   let updateLock = Mutex<Int?>(nil)
   /// Where everything but the database lies.
-  let disk: any FileSystem
+  let baseDisk: any FileSystem
+  private let grouping = Grouping()
   private let lock: any FileLock
   private let clock: @Sendable () -> Date
 
@@ -61,7 +62,7 @@ public final class RunStore: Sendable {
   ) throws -> RunStore {
     let files = RunFiles(directory: directory)
     do {
-      try DurableFile.makeDirectory(directory, on: disk)
+      try DurableFile.makeDirectory(directory, permissions: RunFiles.permissions, on: disk)
     } catch {
       throw RunStoreError.cannotOpen(path: directory.path, reason: "\(error)")
     }
@@ -82,7 +83,7 @@ public final class RunStore: Sendable {
     guard try database.read({ try Row.fetchOne($0, sql: "SELECT 1 FROM run") }) == nil else {
       throw RunStoreError.runExists(path: directory.path)
     }
-    try files.settle(on: disk)
+    try files.settle(lastCommittedRound: 0, on: disk)
     try SafetensorsFile.write(initialState, to: files.state(afterRound: 0), metadata: ["round": "0"], on: disk)
     try database.write { db in
       try db.execute(
@@ -116,7 +117,13 @@ public final class RunStore: Sendable {
     guard let row = try database.read({ try Row.fetchOne($0, sql: "SELECT runID, seed, manifest FROM run") }) else {
       throw RunStoreError.noRun(path: directory.path)
     }
-    try files.settle(on: disk)
+    // What a process that was killed has written can be seen here and be lost all the same: before anything is removed because
+    // of it, the disk is waited for.
+    _ = try database.writeWithoutTransaction { try $0.checkpoint(.full) }
+    let last = try database.read { db in
+      try Int.fetchOne(db, sql: "SELECT max(number) FROM round WHERE committedAt IS NOT NULL") ?? 0
+    }
+    try files.settle(lastCommittedRound: last, on: disk)
     let run = Description(
       runID: row["runID"],
       seed: UInt64(bitPattern: row["seed"] as Int64),
@@ -136,7 +143,7 @@ public final class RunStore: Sendable {
     self.files = files
     self.run = run
     self.database = database
-    self.disk = disk
+    baseDisk = disk
     self.lock = lock
     self.clock = clock
   }
@@ -145,6 +152,29 @@ public final class RunStore: Sendable {
   public func close() {
     try? database.close()
     lock.release()
+  }
+
+  /// The group that this thread has opened.
+  var group: Group? { grouping.current }
+  func openGroup(_ group: Group) { grouping.open(group) }
+  func closeGroup() { grouping.close() }
+
+  /// Which thread has a group open, if any. Only that thread comes near the group.
+  private final class Grouping: @unchecked Sendable {
+    private let lock = Mutex<pthread_t?>(nil)
+    private var group: Group?
+
+    var current: Group? { lock.withLock { $0.map { pthread_equal($0, pthread_self()) != 0 } ?? false } ? group : nil }
+
+    func open(_ group: Group) {
+      self.group = group
+      lock.withLock { $0 = pthread_self() }
+    }
+
+    func close() {
+      lock.withLock { $0 = nil }
+      group = nil
+    }
   }
 
   var now: String { RunStore.text(clock()) }

@@ -52,13 +52,13 @@ struct Client: AsyncParsableCommand {
   var ledgers: String?
   @Flag(help: "Do not tell the coordinator the mean training loss, which in private runs is never told.")
   var hideLoss = false
-  @Flag(help: "Log every message to standard error.")
-  var verbose = false
+  @OptionGroup var log: LogOptions
   @Option(help: "How to print the result: text or json.")
   var format: OutputFormat = .text
 
   func run() async throws {
     let (host, port) = try address()
+    let (logger, isJSON) = (log.logger("fedlora.client"), log.isJSON)
     let tls = try TLSIdentity.load(from: URL(fileURLWithPath: identity))
     let folder = URL(fileURLWithPath: model)
     let base = try FrozenModel(folder: folder)
@@ -95,7 +95,7 @@ struct Client: AsyncParsableCommand {
       )
     )
     let identityFolder = URL(fileURLWithPath: identity)
-    let keeper = IdentityKeeper(folder: identityFolder) { Output.note($0) }
+    let keeper = IdentityKeeper(folder: identityFolder, logger: logger) { if !isJSON { Output.note($0) } }
     let client = FederatedClient(
       identity: tls,
       host: host,
@@ -103,8 +103,8 @@ struct Client: AsyncParsableCommand {
       stateDirectory: stateFolder,
       trainer: trainer,
       reload: { try await TLSIdentity.read(from: identityFolder) },
-      logger: .command("fedlora.client", verbose: verbose)
-    ) { Client.show($0) }
+      logger: logger
+    ) { if !isJSON { Client.show($0) } }
     let outcome = try await Interrupt.cancelling(notice: "stopping; run the same command again to rejoin") {
       let keeping = Task { await keeper.run() }
       defer { keeping.cancel() }

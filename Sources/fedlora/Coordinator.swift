@@ -4,6 +4,7 @@ import FedLoRAClient
 import FedLoRAConfiguration
 import FedLoRACoordinator
 import FedLoRAEngine
+import FedLoRAObservability
 import FedLoRAProtocol
 import Foundation
 import Logging
@@ -18,6 +19,7 @@ struct Coordinator: AsyncParsableCommand {
 
         fedlora ca init my-ca
         fedlora coordinator run.yaml --set listen.host=0.0.0.0 --set enrolment.ca=my-ca
+        fedlora coordinator run.yaml --set metrics.port=9464 --log-format json
       """
   )
 
@@ -27,8 +29,7 @@ struct Coordinator: AsyncParsableCommand {
   var assignments: [String] = []
   @Flag(help: "Print the effective configuration and stop.")
   var printConfig = false
-  @Flag(help: "Log every message to standard error.")
-  var verbose = false
+  @OptionGroup var log: LogOptions
   @Option(help: "How to print the result: text or json.")
   var format: OutputFormat = .text
 
@@ -43,12 +44,14 @@ struct Coordinator: AsyncParsableCommand {
       throw ValidationError("Missing expected argument '<run>': the run file")
     }
     if printConfig { return Output.write(effective.trimmingCharacters(in: .newlines)) }
+    let logger = log.logger("fedlora.coordinator", run: configuration.name)
     let base = try FrozenModel(folder: URL(fileURLWithPath: configuration.model.path))
     let definition = try RunDefinition(configuration, base: base)
     let identity = try TLSIdentity.load(from: URL(fileURLWithPath: configuration.identity))
     OpenFiles.allowAsManyAsPossible()
-    let progress = Progress()
+    let (progress, isJSON) = (Progress(), log.isJSON)
     progress.begin(configuration.name, rounds: configuration.rounds)
+    let registry = PrometheusRegistry(CoordinatorMetric.descriptions + ProcessMetrics.descriptions)
     let server = try await CoordinatorServer.start(
       manifest: definition.manifest,
       initialState: definition.initialState,
@@ -58,13 +61,15 @@ struct Coordinator: AsyncParsableCommand {
       host: configuration.listen.host,
       port: configuration.listen.port,
       configuration: configuration.limits.transport,
-      logger: .command("fedlora.coordinator", verbose: verbose)
-    ) { progress.show($0) }
+      logger: logger,
+      metrics: registry
+    ) { if !isJSON { progress.show($0) } }
     progress.line(
       "serving run '\(configuration.name)' on \(configuration.listen.host):\(server.port); waiting for "
         + "\(configuration.cohort.minClients) clients"
     )
     let enrolment = try await enrolment(configuration, progress)
+    let metrics = try await metrics(configuration, registry, server, logger, progress)
     let result = try await Interrupt.cancelling(
       notice: "stopping; run the same command again to resume from \(configuration.directory)"
     ) {
@@ -73,7 +78,30 @@ struct Coordinator: AsyncParsableCommand {
       defer { enrolment?.shutdown() }
       return try await server.run()
     }
+    await metrics?.close()
     try finish(result, configuration, definition, base)
+  }
+
+  /// Shows metrics, where the run file says so.
+  private func metrics(
+    _ configuration: RunConfiguration,
+    _ registry: PrometheusRegistry,
+    _ coordinator: CoordinatorServer,
+    _ logger: Logger,
+    _ progress: Progress
+  ) async throws -> MetricsServer? {
+    guard configuration.metrics.port != 0 else { return nil }
+    let process = ProcessMetrics(registry)
+    let host = configuration.metrics.host
+    let server = try await MetricsServer.bind(
+      host: host,
+      port: configuration.metrics.port,
+      logger: logger,
+      routes: coordinator.metricsRoutes(registry) { process.sample() }
+    )
+    let name = host.contains(":") ? "[\(host)]" : host
+    progress.line("metrics on http://\(name):\(server.port)/metrics")
+    return server
   }
 
   /// Listens for participants without a certificate, where the run file says so.
@@ -84,7 +112,7 @@ struct Coordinator: AsyncParsableCommand {
       AuthorityFolder.open(URL(fileURLWithPath: configuration.enrolment.ca)),
       host: host,
       port: configuration.enrolment.port,
-      logger: .command("fedlora.enrolment", verbose: verbose, level: .notice)
+      logger: log.logger("fedlora.enrolment", level: .notice)
     )
     progress.line("serving enrolment for \(configuration.enrolment.ca) on \(host):\(server.port)")
     return server

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import Logging
 
 /// The command line. One file a verb; here only the list of them and the way out.
 @main struct FedLoRA: AsyncParsableCommand {
@@ -50,7 +51,7 @@ import Foundation
       if wantsJSON, (error as? CommandFailure)?.isPrinted != true {
         Output.printFailure(status: status, message: Output.message(for: error))
       }
-      Output.note("fedlora: \(Output.message(for: error))")
+      Output.note("fedlora: \(Output.message(for: error))", level: .error)
       Foundation.exit(status.rawValue)
     }
   }

@@ -6,9 +6,12 @@ import FedLoRACoordinator
 import FedLoRADP
 import FedLoRAEngine
 import FedLoRAFederation
+import FedLoRAObservability
 import FedLoRAProtocol
 import FedLoRASimulation
 import Foundation
+import Logging
+import Synchronization
 
 /// How data are printed.
 enum OutputFormat: String, ExpressibleByArgument, CaseIterable {
@@ -39,7 +42,7 @@ enum ExitStatus: Int32 {
       is PrivacyAccountingError, ClientError.corruptState, ClientError.stateInUse:
       self = .badData
     case ClientError.unreachable, ClientError.replaced: self = .unavailable
-    case is TransportError: self = .unavailable
+    case is TransportError, is MetricsServerError: self = .unavailable
     case is ValidationError: self = .usage
     default: self = FedLoRA.exitCode(for: error) == .validationFailure ? .usage : .failed
     }
@@ -75,7 +78,18 @@ struct CommandFailure: Error, CustomStringConvertible {
 enum Output {
   static let isTerminal = isatty(STDERR_FILENO) == 1
 
-  static func note(_ line: String) { FileHandle.standardError.write(Data((line + "\n").utf8)) }
+  /// How notes are written: where standard error is a log of JSON lines, they are such lines too, with these fields.
+  static let noteStyle = Mutex((format: LogFormat.text, fields: Logger.Metadata()))
+
+  /// Tells people something.
+  static func note(_ line: String, level: Logger.Level = .notice) {
+    let (format, fields) = noteStyle.withLock { $0 }
+    guard format == .json else { return writeError(line) }
+    let message = line.trimmingCharacters(in: .newlines)
+    writeError(LogLine(time: Date(), level: level, label: "fedlora", message: message, metadata: fields).text(.json))
+  }
+
+  static func writeError(_ line: String) { FileHandle.standardError.write(Data((line + "\n").utf8)) }
 
   static func write(_ text: String) { FileHandle.standardOutput.write(Data((text + "\n").utf8)) }
 

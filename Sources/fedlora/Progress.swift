@@ -59,11 +59,16 @@ final class Progress: Sendable {
       )
     case .updateRefused(let round, let name, let code, let reason):
       line("round \(round): update of \(name) refused: \(reason) (\(code))")
+    case .declined(let round, let name, let code, let reason):
+      line("\(name) declines \(round == 0 ? "the run" : "round \(round)"): \(reason) (\(code))")
+    case .clientOutcome(let round, let name, let code, let reason) where code == "drained" || code == "removed":
+      line("round \(round): \(name) is \(code): \(reason)")
     case .refused(let address, let code, let reason): line("connection from \(address) refused: \(reason) (\(code))")
     case .notice(let code, let text): line("\(text) (\(code))")
     case .roundOpened(let round, let attempt, _) where attempt > 1:
       line("round \(round): attempt \(attempt) with a new cohort")
-    case .clientReady, .clientLost, .roundOpened, .updateAccepted, .aggregated, .finished: break
+    case .clientReady, .clientLost, .roundOpened, .cohortExtended, .updateAccepted, .clientOutcome, .aggregated, .finished:
+      break
     }
   }
 

@@ -256,7 +256,7 @@ struct ClientPrivacyTests {
     #expect(ownReason.contains(run.ledgers("busy").path))
     // The coordinator was told no more than what kind of fault it is.
     let told = try await coordinator.log.first {
-      if case .updateRefused(0, "busy", _, _) = $0 { true } else { false }
+      if case .declined(0, "busy", _, _) = $0 { true } else { false }
     }
     #expect("\(told)".contains("in use") && !"\(told)".contains("ledger-"))
     // This one has trained both rounds in an earlier life, whose state is lost.
@@ -276,7 +276,7 @@ struct ClientPrivacyTests {
     #expect(endings.count { $0 == .completed } >= 2)
     #expect(
       coordinator.log.events.contains {
-        if case .updateRefused(1, "tired", "participations-spent", _) = $0 { true } else { false }
+        if case .declined(1, "tired", "participations-spent", _) = $0 { true } else { false }
       }
     )
     #expect(try run.ledger("tired").charges.count == 2)

@@ -296,7 +296,7 @@ struct FederatedClientTests {
     let outcome = try await withDeadline { try await stranger.run() }
     #expect(outcome.ending == .declined(code: "wrong-model", reason: "the run is about another model"))
     try await coordinator.log.first {
-      if case .updateRefused(0, "stranger", "wrong-model", _) = $0 { true } else { false }
+      if case .declined(0, "stranger", "wrong-model", _) = $0 { true } else { false }
     }
     let all = try await outcomes(
       try Self.names.reduce(into: [:]) { $0[$1] = try project.client($1, port: coordinator.port) }

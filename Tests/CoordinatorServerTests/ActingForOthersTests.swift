@@ -76,7 +76,7 @@ struct ActingForOthersTests {
     decline.runID = mallory.manifest.runID
     decline.reason = "in alice's name"
     try await mallory.connection.send(WireEnvelope(.decline(decline)))
-    try await coordinator.log.first { if case .updateRefused(0, "mallory", _, _) = $0 { true } else { false } }
+    try await coordinator.log.first { if case .declined(0, "mallory", _, _) = $0 { true } else { false } }
     let (update, tensors) = alice.update(round: 1, client: "alice")
     try await alice.send(update, tensors)
     #expect(try await alice.ack().status == .accepted)

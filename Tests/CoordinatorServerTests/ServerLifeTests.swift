@@ -105,7 +105,7 @@ struct ServerLifeTests {
     decline.code = "no-time"
     try await bad.connection.send(WireEnvelope(.decline(decline)))
     // Nobody else can be asked, so the next attempts wait for their deadlines; stopping leaves the run as it is.
-    try await coordinator.log.first { if case .updateRefused(1, "bad", "no-time", _) = $0 { true } else { false } }
+    try await coordinator.log.first { if case .declined(1, "bad", "no-time", _) = $0 { true } else { false } }
     await coordinator.server.stop(reason: "no more")
     let result = try await coordinator.result()
     #expect(result.outcome == .stopped(reason: "no more"))

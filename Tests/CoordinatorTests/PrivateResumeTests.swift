@@ -97,7 +97,7 @@ private struct PrivateDriver {
         if !Set(names).isSubset(of: durable[round] ?? []) { violations.append("\(names) were not drawn") }
       case .roster(let name, let isReady): try store.setRoster(name: name, isReady: isReady)
       case .retire(let name, let code): try store.retire(name: name, code: code)
-      case .sendAway, .dismiss: break
+      case .sendAway, .dismiss, .extendCohort: break
       case .record(let name, let round, let code, let reason):
         try store.record(name: name, round: round, code: code, reason: reason)
       case .commit(let round, let contributions, let counts):

@@ -54,7 +54,7 @@ private struct Driver {
     for effect in effects {
       try step()
       switch effect {
-      case .openAttempt(let round, let attempt, let cohort):
+      case .openAttempt(let round, let attempt, let cohort), .extendCohort(let round, let attempt, let cohort):
         try store.openAttempt(round: round, attempt: attempt, cohort: cohort)
       case .sendRound(let names, let round, _, _): for name in names { tasks[name] = round }
       case .roster(let name, let isReady): try store.setRoster(name: name, isReady: isReady)

@@ -74,7 +74,7 @@ private struct World {
       }
       draws[round] = Set(names.filter { _ in Bool.random(using: &generator) })
       apply(.cohortDrawn(round: round, cohort: draws[round].map(Array.init) ?? []))
-    case .sendAway, .dismiss: break
+    case .sendAway, .dismiss, .extendCohort: break
     case .retire(let name, _):
       if !retired.insert(name).inserted { violations.append("\(name) retired twice") }
     case .openAttempt(let round, let attempt, let cohort):

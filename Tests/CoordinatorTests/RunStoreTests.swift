@@ -167,6 +167,40 @@ struct RunStoreTests {
     #expect(try store.audit().map(\.code) == ["stopped", "failed"])
   }
 
+  @Test("its folders are for their owner alone")
+  func closed() throws {
+    let folder = try TemporaryFolder()
+    let store = try create(folder)
+    try store.openAttempt(round: 1, attempt: 1, cohort: ["x"])
+    _ = try store.storeUpdate(round: 1, name: "x", examples: 1, metrics: [:], digest: "1", tensors: try set(1))
+    for name in ["", "state", "updates", "updates/000001"] {
+      let path = store.directory.appendingPathComponent(name).path
+      #expect(try FileManager.default.attributesOfItem(atPath: path)[.posixPermissions] as? Int == 0o700, "\(path)")
+    }
+  }
+
+  @Test("what a killed coordinator left behind is removed, and nothing else")
+  func leftovers() throws {
+    let folder = try TemporaryFolder()
+    var store = try create(folder)
+    try store.openAttempt(round: 1, attempt: 1, cohort: ["x"])
+    _ = try store.storeUpdate(round: 1, name: "x", examples: 1, metrics: [:], digest: "x1", tensors: try set(1))
+    let counted = [Contribution(name: "x", examples: 1, digest: "x1")]
+    try store.commit(round: 1, contributions: counted, counts: [:], state: start)
+    try store.openAttempt(round: 2, attempt: 1, cohort: ["x"])
+    _ = try store.storeUpdate(round: 2, name: "x", examples: 1, metrics: [:], digest: "x2", tensors: try set(2))
+    let directory = store.directory
+    func path(_ name: String) -> String { directory.appendingPathComponent(name).path }
+    let left = ["updates/000001/x.safetensors", "updates/000002/.x.tmp", "state/.round.tmp", ".run.tmp"]
+    let kept = ["updates/000002/x.safetensors", "state/round-000001.safetensors", "notes.tmp"]
+    try FileManager.default.createDirectory(atPath: path("updates/000001"), withIntermediateDirectories: true)
+    for name in left + ["notes.tmp"] { try Data("part".utf8).write(to: URL(fileURLWithPath: path(name))) }
+    store = try reopen(&store, directory)
+    for name in left { #expect(!FileManager.default.fileExists(atPath: path(name)), "\(name)") }
+    for name in kept { #expect(FileManager.default.fileExists(atPath: path(name)), "\(name)") }
+    #expect(try store.update(round: 2, name: "x") == set(2))
+  }
+
   @Test("commits are synchronised to the disk in full, in WAL mode")
   func pragmas() throws {
     let folder = try TemporaryFolder()

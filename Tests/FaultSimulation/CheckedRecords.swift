@@ -10,11 +10,27 @@ final class CheckedRecords: RunRecords {
   /// A write that was put off.
   private var later: (() throws -> Void)?
   private var uncommitted: (round: Int, state: TensorSet)?
+  /// Commits of the open group; nil where none is open.
+  private var group: [Promises.Commit]?
 
   init(_ store: RunStore, _ promises: Promises, _ planted: PlantedFault?) {
     self.store = store
     self.promises = promises
     self.planted = planted
+  }
+
+  func together(_ body: () -> Void) throws {
+    group = []
+    let result = Result { try store.together(body) }
+    let commits = group ?? []
+    group = nil
+    switch result {
+    case .success: for commit in commits { promises.committed(commit) }
+    case .failure(let error):
+      // They may be durable all the same: the machine went down before it could say so.
+      promises.mayHaveCommitted(commits)
+      throw error
+    }
   }
 
   private func catchUp() throws {
@@ -24,8 +40,8 @@ final class CheckedRecords: RunRecords {
     try work?()
   }
 
-  func recover() throws -> RecoveredRun {
-    var recovered = try store.recover()
+  func recover(isBuffered: Bool) throws -> RecoveredRun {
+    var recovered = try store.recover(isBuffered: isBuffered)
     if planted == .forgetsCommit, recovered.lastCommittedRound > 0 {
       recovered = RecoveredRun(
         lastCommittedRound: recovered.lastCommittedRound - 1,
@@ -66,7 +82,8 @@ final class CheckedRecords: RunRecords {
     examples: Int,
     metrics: [String: Double],
     digest: String,
-    tensors: TensorSet
+    tensors: TensorSet,
+    start: Int?
   ) throws -> StoredUpdate {
     try catchUp()
     let write = { [store] in
@@ -76,7 +93,8 @@ final class CheckedRecords: RunRecords {
         examples: examples,
         metrics: metrics,
         digest: digest,
-        tensors: tensors
+        tensors: tensors,
+        start: start
       )
     }
     guard planted == .acknowledgesEarly else { return try write() }
@@ -96,6 +114,25 @@ final class CheckedRecords: RunRecords {
     var counted = faulty(contributions)
     if planted == .countsTwice, let first = counted.first, counted.count > 1 { counted.append(first) }
     return try store.aggregate(round: round, contributions: counted, strategy: strategy, weighting: weighting)
+  }
+
+  func aggregateBuffered(
+    round: Int,
+    contributions: [Contribution],
+    strategy: Strategy,
+    weighting: Weighting,
+    terms: BufferTerms
+  ) throws -> TensorSet {
+    try catchUp()
+    var counted = faulty(contributions)
+    if planted == .countsTwice, let first = counted.first, counted.count > 1 { counted.append(first) }
+    return try store.aggregateBuffered(
+      round: round,
+      contributions: counted,
+      strategy: strategy,
+      weighting: weighting,
+      terms: planted == .forgetsStaleness ? BufferTerms(size: terms.size, exponent: 0) : terms
+    )
   }
 
   func aggregateRobustly(
@@ -138,7 +175,7 @@ final class CheckedRecords: RunRecords {
     nextClippingNorm: Double?
   ) throws {
     let contributions = faulty(contributions)
-    let write = { [store, promises] in
+    let write = { [self] in
       try store.commit(
         round: round,
         contributions: contributions,
@@ -146,7 +183,8 @@ final class CheckedRecords: RunRecords {
         state: state,
         nextClippingNorm: nextClippingNorm
       )
-      promises.committed(round: round, contributions: contributions, state: state)
+      let commit = Promises.Commit(round: round, contributions: contributions, state: state)
+      if group == nil { promises.committed(commit) } else { group?.append(commit) }
     }
     guard planted == .sendsUncommitted else { return try write() }
     later = write

@@ -1,3 +1,5 @@
+import FedLoRAFederation
+
 /// Everything about one simulated run that its seed decides.
 package struct FaultSettings: Sendable {
   let clients: Int
@@ -9,6 +11,8 @@ package struct FaultSettings: Sendable {
   let overSelected: Int
   /// How many may stay connected; 0 for all.
   let mostConnected: Int
+  /// How asynchronous rounds are filled; nil where rounds are synchronous.
+  let buffer: BufferTerms?
   /// Whether training the same round again would give other bytes, as it does under differential privacy.
   let isNoised: Bool
   /// Mean time between two faults.
@@ -17,6 +21,8 @@ package struct FaultSettings: Sendable {
   let faultsUntil: Duration
   /// Longest delay of a message.
   let longestDelay: Int
+  /// How long a coordinator lets messages wait, to take up several together, in milliseconds.
+  let groupDelay: Int
   /// How often a message arrives twice.
   let duplicates: Double
   /// How often training takes longer than a round may.
@@ -30,6 +36,8 @@ package struct FaultSettings: Sendable {
   package enum Scope: Sendable {
     /// Everything.
     case everything
+    /// The same, in an asynchronous run.
+    case buffered
     /// Only what happens to the coordinator's machine and program; clients are quick, and there are no delays to speak of.
     case coordinator
     /// Nothing; else as `coordinator`.
@@ -52,7 +60,9 @@ package struct FaultSettings: Sendable {
     isNoised = Bool.random(using: &random)
     calm = random.span(1000...20_000)
     faultsUntil = random.span(0...400_000)
-    guard scope == .everything else {
+    groupDelay = [0, 20, 2000].randomElement(using: &random) ?? 0
+    guard scope == .everything || scope == .buffered else {
+      buffer = nil
       (longestDelay, duplicates, stragglers, spentBudgets) = (5, 0, 0, 0)
       (minClients, overSelected, mostConnected) = (clients, 0, 0)
       kinds =
@@ -64,7 +74,7 @@ package struct FaultSettings: Sendable {
       return
     }
     minClients = random.chance(0.5) ? clients : Int.random(in: quorum...clients, using: &random)
-    overSelected = random.chance(0.7) ? 0 : Int.random(in: 0...2, using: &random)
+    overSelected = random.chance(0.7) || scope == .buffered ? 0 : Int.random(in: 0...2, using: &random)
     let needed = max(minClients, perRound + overSelected)
     mostConnected = random.chance(0.7) || needed > clients ? 0 : Int.random(in: needed...clients, using: &random)
     longestDelay = [5, 200, 3000].randomElement(using: &random) ?? 5
@@ -74,5 +84,17 @@ package struct FaultSettings: Sendable {
     kinds =
       random.chance(0.3)
       ? FaultKind.allCases : FaultKind.allCases.filter { _ in Bool.random(using: &random) }
+    guard scope == .buffered else {
+      buffer = nil
+      return
+    }
+    // A buffer that is larger than the number of clients never fills: its rounds end with the quorum.
+    let size = random.chance(0.2) ? clients + 1 : Int.random(in: quorum...perRound, using: &random)
+    let mostStale = Int.random(in: 0...6, using: &random)
+    buffer = try? BufferTerms(
+      size: size,
+      exponent: [0.5, 1, 2].randomElement(using: &random) ?? 0.5,
+      mostStale: mostStale
+    )
   }
 }

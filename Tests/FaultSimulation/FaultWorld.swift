@@ -58,9 +58,14 @@ package final class FaultWorld {
     )
     toy.manifest.cohort.overSelected = UInt32(settings.overSelected)
     toy.manifest.cohort.mostConnected = UInt32(settings.mostConnected)
+    if let buffer = settings.buffer {
+      toy.manifest.cohort.bufferSize = UInt32(buffer.size)
+      toy.manifest.cohort.stalenessExponent = buffer.exponent
+      toy.manifest.cohort.maxStaleness = UInt32(buffer.mostStale)
+    }
     run = try ServedRun(toy.manifest)
     initialState = toy.initialState
-    promises = Promises(initialState: toy.initialState, quorum: settings.quorum)
+    promises = Promises(initialState: toy.initialState, quorum: settings.quorum, buffer: settings.buffer)
     plantInDisks()
     clients = (1...settings.clients).map { number in
       let disk = SimulatedDisk()
@@ -196,7 +201,7 @@ package final class FaultWorld {
   /// Lets the coordinator do something, and looks what became of its machine and of its run.
   func enter(_ process: Int, _ body: (SimulatedCoordinator) -> Void) {
     guard let coordinator, coordinator.process == process else { return }
-    body(coordinator)
+    coordinator.takeUp { body(coordinator) }
     if disk.isDown { return coordinatorIsDown() }
     if case .stopped? = coordinator.conductor.outcome { leave(coordinator) }
   }
@@ -238,7 +243,13 @@ package final class FaultWorld {
   }
 
   func coordinatorHears(_ envelope: WireEnvelope, _ tensors: TensorSet?, on link: SimulatedLink) {
-    enter(link.coordinator) { $0.heard(envelope, tensors, on: link) }
+    let process = link.coordinator
+    guard settings.groupDelay > 0 else { return enter(process) { $0.heard(envelope, tensors, on: link) } }
+    guard let coordinator, coordinator.process == process else { return }
+    // Others may come before it is taken up.
+    if coordinator.happened(envelope, tensors, on: link) {
+      plan(after: span(0...settings.groupDelay)) { [self] in enter(process) { _ in } }
+    }
   }
 
   func coordinatorLoses(_ link: SimulatedLink, reason: String) {

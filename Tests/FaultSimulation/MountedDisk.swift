@@ -27,7 +27,9 @@ package struct MountedDisk: FileSystem {
 
   package func exists(_ url: URL) -> Bool { disk.exists(path(url), boot: boot) }
 
-  package func makeDirectory(_ url: URL) throws -> Bool { try disk.makeDirectory(path(url), boot: boot) }
+  package func makeDirectory(_ url: URL, permissions: mode_t) throws -> Bool {
+    try disk.makeDirectory(path(url), boot: boot)
+  }
 
   package func names(in directory: URL) throws -> [String] { try disk.names(path(directory), boot: boot) }
 

@@ -22,6 +22,8 @@ package enum PlantedFault: String, CaseIterable, Sendable {
   case forgetsTimers = "forgets-timers"
   /// A round's state is sent before the commit of the round before is durable.
   case sendsUncommitted = "sends-uncommitted"
+  /// In an asynchronous run: a stale update counts like a fresh one.
+  case forgetsStaleness = "forgets-staleness"
   /// A client does not sync what it seals.
   case clientSkipsSyncs = "client-skips-syncs"
   /// A client that comes back has forgotten its sealed update.
@@ -32,4 +34,7 @@ package enum PlantedFault: String, CaseIterable, Sendable {
   case sendsUnsealed = "sends-unsealed"
   /// A client charges its ledger after it has sent.
   case chargesLate = "charges-late"
+
+  /// In which runs it shows.
+  package var scope: FaultSettings.Scope { self == .forgetsStaleness ? .buffered : .everything }
 }

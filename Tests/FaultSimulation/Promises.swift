@@ -1,5 +1,6 @@
 import FedLoRACheckpoint
 import FedLoRACoordinator
+import FedLoRAFederation
 import FedLoRAProtocol
 import Foundation
 
@@ -8,6 +9,13 @@ final class Promises {
   struct Key: Hashable {
     let client: String
     let round: Int
+  }
+
+  /// A round as it was committed.
+  struct Commit {
+    let round: Int
+    let contributions: [Contribution]
+    let state: TensorSet
   }
 
   private struct Sealed {
@@ -23,16 +31,25 @@ final class Promises {
   private(set) var commits: [[Contribution]] = []
   private(set) var states: [TensorSet]
   private let quorum: Int
+  private let buffer: BufferTerms?
+  /// The updates that count in a committed round.
+  private var counted: Set<Key> = []
 
-  init(initialState: TensorSet, quorum: Int) {
+  /// - Parameter buffer: how asynchronous rounds are filled, where they are. The round of an update is then the one that its
+  ///   client started from.
+  init(initialState: TensorSet, quorum: Int, buffer: BufferTerms? = nil) {
     states = [initialState]
     self.quorum = quorum
+    self.buffer = buffer
   }
 
   func violated(_ text: String) { violations.append(text) }
 
   /// The operator took a client out of a round: what it was promised there does not hold any more.
-  func removed(_ client: String, round: Int) { acknowledged[Key(client: client, round: round)] = nil }
+  func removed(_ client: String, round: Int) {
+    let isOpen: (Key) -> Bool = buffer == nil ? { $0.round == round } : { [counted] in !counted.contains($0) }
+    acknowledged = acknowledged.filter { $0.key.client != client || !isOpen($0.key) }
+  }
 
   // MARK: Clients
 
@@ -68,13 +85,23 @@ final class Promises {
       return violated("\(client) was told that its update of round \(round) is durable, and it never sent one")
     }
     acknowledged[key] = digest
-    if round <= commits.count, !commits[round - 1].contains(where: { $0.name == client && $0.digest == digest }) {
+    if buffer == nil, round <= commits.count,
+      !commits[round - 1].contains(where: { $0.name == client && $0.digest == digest })
+    {
       violated("\(client)'s update of round \(round) was acknowledged after it had been left out")
     }
   }
 
+  /// Commits that were under way when the machine went down: a coordinator that comes back says which are durable.
+  func mayHaveCommitted(_ commits: [Commit]) { uncertain = commits }
+  private var uncertain: [Commit] = []
+
   /// A commit has become durable.
-  func committed(round: Int, contributions: [Contribution], state: TensorSet) {
+  func committed(_ commit: Commit) {
+    committed(round: commit.round, contributions: commit.contributions, state: commit.state)
+  }
+
+  private func committed(round: Int, contributions: [Contribution], state: TensorSet) {
     if round <= commits.count {
       if commits[round - 1] != contributions || states[round] != state {
         violated("round \(round) was committed twice")
@@ -87,28 +114,45 @@ final class Promises {
     let names = contributions.map(\.name)
     if Set(names).count != names.count { violated("round \(round) counts a client twice: \(names)") }
     if contributions.count < quorum { violated("round \(round) has fewer updates than the quorum") }
-    for (key, digest) in acknowledged where key.round == round {
+    for (key, digest) in acknowledged where mustCount(key, in: round) {
       if !contributions.contains(where: { $0.name == key.client && $0.digest == digest }) {
         violated("the acknowledged update of \(key.client) is not in round \(round)")
       }
     }
-    var updates: [TensorSet] = []
+    var updates: [(start: Int, tensors: TensorSet)] = []
     for one in contributions {
-      guard let sealed = sent[Key(client: one.name, round: round)], sealed.digest == one.digest else {
+      let key = Key(client: one.name, round: one.start ?? round)
+      guard let sealed = sent[key], sealed.digest == one.digest else {
         violated("round \(round) counts an update that \(one.name) did not send for it")
         continue
       }
-      updates.append(sealed.tensors)
+      if !counted.insert(key).inserted { violated("round \(round) counts \(one.name)'s update of \(key.round) again") }
+      if key.round > round || round - key.round > buffer?.mostStale ?? 0 {
+        violated("round \(round) counts an update that started from round \(key.round)")
+      }
+      updates.append((key.round, sealed.tensors))
     }
-    if updates.count == contributions.count, !updates.isEmpty { check(state, isMeanOf: updates, round: round) }
+    if updates.count == contributions.count, !updates.isEmpty { check(state, isMadeOf: updates, round: round) }
   }
 
-  private func check(_ state: TensorSet, isMeanOf updates: [TensorSet], round: Int) {
+  /// Whether an acknowledged update has to be in this round, the first that is committed since.
+  private func mustCount(_ key: Key, in round: Int) -> Bool {
+    buffer == nil ? key.round == round : !counted.contains(key)
+  }
+
+  /// Holds a state against the textbook's formula in doubles.
+  private func check(_ state: TensorSet, isMadeOf updates: [(start: Int, tensors: TensorSet)], round: Int) {
     for entry in state.entries {
       for (index, value) in entry.tensor.values.enumerated() {
-        let sum = updates.reduce(0.0) { $0 + Double($1[entry.name]?.values[index] ?? .nan) }
-        if !(abs(Double(value) - sum / Double(updates.count)) < 1e-6) {
-          return violated("the state after round \(round) is not the mean of its updates")
+        func element(_ tensors: TensorSet) -> Double { Double(tensors[entry.name]?.values[index] ?? .nan) }
+        let sum = updates.reduce(0.0) { sum, update in
+          guard let buffer else { return sum + element(update.tensors) }
+          let share = Double(buffer.units(staleness: round - update.start)) / 256
+          return sum + share * (element(update.tensors) - element(states[update.start - 1]))
+        }
+        let expected = sum / Double(updates.count) + (buffer == nil ? 0 : element(states[round - 1]))
+        if !(abs(Double(value) - expected) < 1e-6) {
+          return violated("the state after round \(round) is not made of its updates")
         }
       }
     }
@@ -119,8 +163,10 @@ final class Promises {
     let last = recovered.lastCommittedRound
     if last < commits.count { violated("round \(commits.count) was committed, and is forgotten") }
     // It may have gone down between the commit and the report of it.
+    for commit in uncertain where commit.round <= last { committed(commit) }
+    uncertain = []
     if last > 0 { committed(round: last, contributions: recovered.lastContributions, state: try state()) }
-    for (key, digest) in acknowledged where key.round == last + 1 {
+    for (key, digest) in acknowledged where mustCount(key, in: last + 1) {
       guard case .accepted(_, let kept)? = recovered.members[key.client], kept == digest else {
         violated("the acknowledged update of \(key.client) in round \(key.round) is lost")
         continue

@@ -12,6 +12,7 @@ final class SimulatedCoordinator {
   private let planted: PlantedFault?
   private var sessions: [Int: ParticipantSession] = [:]
   private(set) var links: [Int: SimulatedLink] = [:]
+  private var waiting: [() -> Void] = []
 
   /// Opens the run, or goes on with it.
   init(_ world: FaultWorld, process: Int, mount: MountedDisk) throws {
@@ -53,6 +54,23 @@ final class SimulatedCoordinator {
       return "round \(round) aggregated by \(rule) from \(updates) updates"
     case .finished(.stopped), .finished(.failed): return "the run ends"
     default: return "\(event)"
+    }
+  }
+
+  /// Keeps a message for when the coordinator takes up the next thing.
+  /// - Returns: whether it is the first that waits.
+  func happened(_ envelope: WireEnvelope, _ tensors: TensorSet?, on link: SimulatedLink) -> Bool {
+    waiting.append { [unowned self] in heard(envelope, tensors, on: link) }
+    return waiting.count == 1
+  }
+
+  /// Takes up what waits, and then this, together.
+  func takeUp(_ body: () -> Void) {
+    let before = waiting
+    waiting = []
+    conductor.together {
+      for one in before { one() }
+      body()
     }
   }
 

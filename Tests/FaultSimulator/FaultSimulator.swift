@@ -21,13 +21,16 @@ struct FaultSimulator: ParsableCommand {
   @Option(help: "The first seed.") var first: UInt64 = 1
   @Option(help: "How many seeds.") var count: Int = 1000
   @Option(help: "Stop after this many seconds.") var seconds: Double = .infinity
+  @Flag(help: "Play asynchronous runs.") var asynchronous = false
   @Flag(help: "Show what happened (with --seed).") var trace = false
   @Option(help: "Build in a fault: \(PlantedFault.allCases.map(\.rawValue).joined(separator: ", ")).")
   var plant: PlantedFault?
 
+  private var scope: FaultSettings.Scope { asynchronous ? .buffered : .everything }
+
   func run() throws {
     if let seed {
-      let world = try FaultWorld(seed: seed, planting: plant, traces: trace)
+      let world = try FaultWorld(seed: seed, scope: scope, planting: plant, traces: trace)
       let result = world.play()
       for line in world.trace { print(line) }
       print("seed \(seed): \(result.events) events in \(result.virtualTime), fingerprint \(result.fingerprint)")
@@ -39,13 +42,14 @@ struct FaultSimulator: ParsableCommand {
     var (played, completed, events) = (0, 0, 0)
     for seed in first..<(first + UInt64(max(0, count))) {
       if Double((ContinuousClock.now - start).components.seconds) >= seconds { break }
-      let result = try FaultWorld(seed: seed, planting: plant).play()
+      let result = try FaultWorld(seed: seed, scope: scope, planting: plant).play()
       played += 1
       completed += result.isCompleted ? 1 : 0
       events += result.events
       if !result.violations.isEmpty {
         for violation in result.violations { print("seed \(seed): BROKEN: \(violation)") }
-        print("again: fault-simulation --seed \(seed) --trace\(plant.map { " --plant \($0.rawValue)" } ?? "")")
+        let flags = asynchronous ? " --asynchronous" : ""
+        print("again: fault-simulation --seed \(seed) --trace\(flags)\(plant.map { " --plant \($0.rawValue)" } ?? "")")
         throw ExitCode.failure
       }
     }

@@ -1,3 +1,4 @@
+import CoreMetrics
 import FedLoRACheckpoint
 import FedLoRAClient
 import FedLoRACoordinator
@@ -27,7 +28,9 @@ package struct Project: Sendable {
     directory: String = "coordinator",
     port: Int = 0,
     configuration: TransportConfiguration = TransportConfiguration(),
-    identityFolder: URL? = nil
+    identityFolder: URL? = nil,
+    logger: Logger = Project.silent,
+    metrics: any MetricsFactory = NOOPMetricsHandler.instance
   ) async throws -> RunningCoordinator {
     try await serve(
       run.manifest,
@@ -35,7 +38,9 @@ package struct Project: Sendable {
       directory: directory,
       port: port,
       configuration: configuration,
-      identityFolder: identityFolder
+      identityFolder: identityFolder,
+      logger: logger,
+      metrics: metrics
     )
   }
 
@@ -46,7 +51,9 @@ package struct Project: Sendable {
     directory: String = "coordinator",
     port: Int = 0,
     configuration: TransportConfiguration = TransportConfiguration(),
-    identityFolder: URL? = nil
+    identityFolder: URL? = nil,
+    logger: Logger = Project.silent,
+    metrics: any MetricsFactory = NOOPMetricsHandler.instance
   ) async throws -> RunningCoordinator {
     let log = EventLog<CoordinatorEvent>()
     let server = try await CoordinatorServer.start(
@@ -58,7 +65,8 @@ package struct Project: Sendable {
       host: "127.0.0.1",
       port: port,
       configuration: configuration,
-      logger: Project.silent,
+      logger: logger,
+      metrics: metrics,
       onEvent: log.record
     )
     return RunningCoordinator(server: server, log: log)

@@ -25,7 +25,7 @@ struct ClientSession: Sendable {
   let name: String
   let stateDirectory: URL
   let trainer: any LocalTrainer
-  let logger: Logger
+  let log: ClientLog
   let onEvent: @Sendable (ClientEvent) -> Void
 
   /// What can happen while steps are not being done.
@@ -39,7 +39,7 @@ struct ClientSession: Sendable {
 
   /// Reads and trains at the same time, so that the end of the run, or of this session, does not wait for a round.
   func run(_ connection: PeerConnection) async throws -> Result {
-    var machine = ClientSessionMachine(name: name, stateDirectory: stateDirectory, logger: logger)
+    var machine = ClientSessionMachine(name: name, stateDirectory: stateDirectory, logger: log.logger)
     var steps = try machine.handle(.connected)
     return try await withThrowingTaskGroup(of: Happening.self) { group in
       group.addTask { try await receive(connection, nil) }
@@ -162,7 +162,7 @@ struct ClientSession: Sendable {
     do { try await send() } catch let error as TransportError {
       switch error {
       case .untrustedPeer, .refusedByPeer, .misuse: throw error
-      default: logger.debug("not sent", metadata: ["reason": .string(error.description)])
+      default: log.logger.debug("not sent", metadata: ["reason": .string(error.description)])
       }
     }
   }

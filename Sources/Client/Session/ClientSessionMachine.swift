@@ -166,9 +166,11 @@ package struct ClientSessionMachine: Sendable {
       return refuse(
         ManifestRefusal(
           code: "terms-changed",
-          reason:
+          reason: "run '\(manifest.runID)' was accepted under other terms; a run's terms never change. If this is a new run, "
+            + "give it a new name",
+          ownerReason:
             "run '\(manifest.runID)' was accepted under other terms; a run's terms never change. If this is a new run, "
-            + "give it a new name, or use another state folder than \(folder.folder.path)"
+            + "it needs a new name, or this client another state folder than \(folder.folder.path)"
         ),
         &steps
       )
@@ -272,7 +274,10 @@ package struct ClientSessionMachine: Sendable {
     if round > 0 {
       logger.warning(
         "round declined",
-        metadata: ["round": "\(round)", "code": .string(code), "reason": .string(ownerReason ?? reason)]
+        metadata: [
+          "run": .string(manifest.runID), "round": .stringConvertible(round), "code": .string(code),
+          "reason": .string(ownerReason ?? reason),
+        ]
       )
     }
     var decline = WireDecline()

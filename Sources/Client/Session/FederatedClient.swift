@@ -60,7 +60,13 @@ public struct FederatedClient: Sendable {
   public func run() async throws -> ClientOutcome {
     var identity = identity
     var dialer = try PeerClient(identity: identity, configuration: configuration)
-    let folder = stateDirectory.appendingPathComponent("client-\(identity.participant?.rawValue ?? "")")
+    let name = identity.participant?.rawValue ?? ""
+    let log = ClientLog(logger, client: name)
+    let onEvent: @Sendable (ClientEvent) -> Void = { [onEvent] event in
+      log.report(event)
+      onEvent(event)
+    }
+    let folder = stateDirectory.appendingPathComponent("client-\(name)")
     let lock = try ClientStateFolder.lock(folder)
     defer { lock.release() }
     var failures = 0
@@ -76,7 +82,7 @@ public struct FederatedClient: Sendable {
           name: identity.participant?.rawValue ?? "",
           stateDirectory: folder,
           trainer: trainer,
-          logger: logger,
+          log: log,
           onEvent: onEvent
         )
         let connection = try await dialer.connect(host: host, port: port)
@@ -120,7 +126,6 @@ public struct FederatedClient: Sendable {
         throw ClientError.unreachable(attempts: failures, last: reason)
       }
       let delay = backoff.delay(afterFailure: failures, jitter: Double.random(in: 0..<1))
-      logger.info("connection lost", metadata: ["reason": .string(reason), "retry_in": .string("\(delay)")])
       onEvent(.disconnected(reason: reason, retryIn: delay))
       try await Task.sleep(for: delay)
     }

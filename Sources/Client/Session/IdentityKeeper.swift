@@ -44,6 +44,7 @@ public struct IdentityKeeper: Sendable {
       guard identity.expiry.isDue(at: date) else { return pause }
       if Enrolment.address(of: folder) != nil {
         let next = try await Enrolment.renew(folder)
+        logger.notice("identity renewed", metadata: ["reason": .string(next.expiry.sentence(at: date))])
         note("renewed the certificate of \(next.participant?.rawValue ?? ""): \(next.expiry.sentence(at: date))")
         return min(interval, next.expiry.renewalInterval)
       }

@@ -24,33 +24,24 @@ package struct ClientStateFolder: Sendable {
   package init(parent: URL, runID: String, on disk: any FileSystem = LocalFileSystem()) throws {
     folder = parent.appendingPathComponent(ClientStateFolder.safeName(runID))
     self.disk = disk
-    do {
-      try DurableFile.makeDirectory(folder, on: disk)
-    } catch {
-      throw ClientError.corruptState(path: folder.path, reason: "\(error)")
-    }
+    try DurableFile.makeDirectory(folder, permissions: ClientStateFolder.permissions, on: disk)
     // What a killed process left half-written has no name that counts.
     for name in try names() where name.hasPrefix(".") {
       try? disk.remove(folder.appendingPathComponent(name))
     }
     // A process that was killed may have renamed without waiting for the disk: what is found here is about to be relied
     // on, and sent.
-    do { try disk.syncDirectory(folder) } catch {
-      throw ClientError.corruptState(path: folder.path, reason: "\(error)")
-    }
+    try disk.syncDirectory(folder)
   }
+
+  /// Mode of the folders: a client's own tensors and its sealed updates are nobody else's to read.
+  private static let permissions: mode_t = 0o700
 
   /// Takes a client's folder for this process: two would train the same rounds, and charge them twice.
   /// - Throws: `ClientError.stateInUse` where another process has it.
   package static func lock(_ parent: URL, on disk: any FileSystem = LocalFileSystem()) throws -> any FileLock {
-    let lock: (any FileLock)?
-    do {
-      try DurableFile.makeDirectory(parent, on: disk)
-      lock = try disk.lock(parent.appendingPathComponent("lock"))
-    } catch {
-      throw ClientError.corruptState(path: parent.path, reason: "\(error)")
-    }
-    guard let lock else { throw ClientError.stateInUse(path: parent.path) }
+    try DurableFile.makeDirectory(parent, permissions: permissions, on: disk)
+    guard let lock = try disk.lock(parent.appendingPathComponent("lock")) else { throw ClientError.stateInUse(path: parent.path) }
     return lock
   }
 
@@ -101,7 +92,7 @@ package struct ClientStateFolder: Sendable {
   package func commit(round: Int, personal: TensorSet, update: SealedMessage) throws {
     let count = try countTrained() + 1
     let aside = folder.appendingPathComponent(".\(UUID().uuidString)")
-    _ = try disk.makeDirectory(aside)
+    _ = try disk.makeDirectory(aside, permissions: ClientStateFolder.permissions)
     do {
       try SafetensorsFile.write(personal, to: aside.appendingPathComponent("personal.safetensors"), on: disk)
       try DurableFile.write(update.bytes, to: aside.appendingPathComponent("update.sealed"), on: disk)
@@ -148,11 +139,7 @@ package struct ClientStateFolder: Sendable {
     }.sorted { $0.round < $1.round }
   }
 
-  private func names() throws -> [String] {
-    do { return try disk.names(in: folder) } catch {
-      throw ClientError.corruptState(path: folder.path, reason: "\(error)")
-    }
-  }
+  private func names() throws -> [String] { try disk.names(in: folder) }
 
   /// A run id as a folder name: everything but letters, digits, dots, hyphens and underscores is written in hexadecimal.
   private static func safeName(_ runID: String) -> String {

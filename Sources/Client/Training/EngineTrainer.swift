@@ -35,7 +35,8 @@ public struct EngineTrainer: LocalTrainer {
       let wanted = manifest.model.fingerprint.prefix(8).map { String(format: "%02x", $0) }.joined()
       throw ManifestRefusal(
         code: "wrong-model",
-        reason: "the run is about model \(wanted)…, this client holds \(slots.base.fingerprintText.prefix(16))… at "
+        reason: "the run is about model \(wanted)…, this client holds another one",
+        ownerReason: "the run is about model \(wanted)…, this client holds \(slots.base.fingerprintText.prefix(16))… at "
           + "\(slots.base.folder.path)"
       )
     }

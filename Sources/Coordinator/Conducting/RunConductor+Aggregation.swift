@@ -8,15 +8,23 @@ extension RunConductor {
     let start = outlet.now
     let state: TensorSet
     var (leftOut, scaledDown): ([String], [String]) = ([], [])
-    switch run.aggregation {
-    case .mean:
+    switch (run.aggregation, run.policy.buffer) {
+    case (.mean, let terms?):
+      state = try records.aggregateBuffered(
+        round: round,
+        contributions: contributions,
+        strategy: run.strategy,
+        weighting: run.weighting,
+        terms: terms
+      )
+    case (.mean, nil):
       state = try records.aggregate(
         round: round,
         contributions: contributions,
         strategy: run.strategy,
         weighting: run.weighting
       )
-    case .robust(let rule):
+    case (.robust(let rule), _):
       let outcome = try records.aggregateRobustly(
         round: round,
         contributions: contributions,

@@ -39,7 +39,7 @@ extension RunConductor {
     }
   }
 
-  private var liveStatus: LiveStatus {
+  var liveStatus: LiveStatus {
     let phase =
       switch state.phase {
       case .waiting: "waiting"

@@ -41,7 +41,10 @@ extension RunConductor {
       terms: account.terms
     )
     if outcome.discarded > 0 {
-      logger.warning("updates counted as zero", metadata: ["round": "\(round)", "updates": "\(outcome.discarded)"])
+      logger.warning(
+        "updates counted as zero",
+        metadata: ["round": .stringConvertible(round), "updates": .stringConvertible(outcome.discarded)]
+      )
     }
     return NextState(
       state: outcome.state,

@@ -14,7 +14,7 @@ package final class RunConductor {
   /// What the private releases cost; nil where clients are not the unit of privacy.
   let account: ReleaseAccount?
   let records: any RunRecords
-  let outlet: any RunOutlet
+  let outlet: HeldOutlet
   let logger: Logger
   /// Where the run stands.
   package private(set) var state: RunState
@@ -45,15 +45,38 @@ package final class RunConductor {
     self.run = run
     account = run.account
     self.records = records
-    self.outlet = outlet
+    self.outlet = HeldOutlet(outlet)
     self.logger = logger
-    let recovered = try records.recover()
+    let recovered = try records.recover(isBuffered: run.policy.buffer != nil)
     state = RunState(policy: run.policy, seed: run.manifest.seed, recovered: recovered)
     // Who was there when the coordinator was killed has not been told an end either.
     unaware = Set(recovered.roster)
   }
 
   // MARK: What happens
+
+  /// Lets several things happen, and waits for the disk once: nothing that follows from any of them is sent before all that
+  /// they change is durable. Where that fails nothing of it has happened, and the run stops.
+  ///
+  /// A private release is charged before its noise is drawn, whatever becomes of the rest: where clients are the unit of
+  /// privacy each change is durable by itself.
+  package func together(_ body: () -> Void) {
+    guard account == nil else { return body() }
+    outlet.hold()
+    do {
+      try records.together(body)
+      outlet.letGo()
+    } catch {
+      outlet.drop()
+      inbox = []
+      outcome = nil
+      logger.error("changes were not made durable", metadata: ["reason": .string("\(error)")])
+      guard case .storeFailed(let reason) = RunConductor.failure(error) else { return }
+      // Where the end was among what is lost, the state has ended already; whoever resumes the run finds it again.
+      _ = state.apply(.storeFailed(reason: reason), now: outlet.now)
+      finish(.stopped(reason: reason))
+    }
+  }
 
   /// Arms what a restart left open.
   package func begin() { play { state.resume(now: outlet.now) } }
@@ -110,7 +133,7 @@ package final class RunConductor {
 
   /// A client does not take part in a round, or with round 0 in the run.
   package func declined(_ name: String, round: Int, code: String, reason: String) {
-    outlet.report(.updateRefused(round: round, name: name, code: code, reason: reason))
+    outlet.report(.declined(round: round, name: name, code: code, reason: reason))
     if round == 0 { unaware.remove(name) }
     apply(.declined(name: name, round: round, code: code, reason: reason))
   }
@@ -129,20 +152,25 @@ package final class RunConductor {
       return refused(name, round: round, code: "out-of-range", reason: fault)
     }
     if case .wanted = state.admission(name: name, round: round, digest: digest) {
+      // In an asynchronous run the update counts in the open round, whichever it started from.
+      let isBuffered = run.policy.buffer != nil
       do {
         let stored = try records.storeUpdate(
-          round: round,
+          round: isBuffered ? state.current.round : round,
           name: name,
           examples: examples,
           metrics: metrics,
           digest: digest,
-          tensors: tensors
+          tensors: tensors,
+          start: isBuffered ? round : nil
         )
         if stored == .conflict {
-          return refused(name, round: round, code: "conflict", reason: "another update of this round is durable")
+          // Its record tells it.
+          let reason = "another update of this round is durable"
+          return apply(.updateRefused(name: name, round: round, code: ReasonCode.conflict, reason: reason))
         }
       } catch {
-        logger.error("update not stored", metadata: ["client": .string(name), "reason": .string("\(error)")])
+        logger.error("update not stored", metadata: fields(round, name, error))
         return apply(RunConductor.failure(error))
       }
       outlet.report(.updateAccepted(round: round, name: name, metrics: metrics))
@@ -179,9 +207,16 @@ package final class RunConductor {
   private func perform(_ effects: [RunEffect]) {
     for effect in effects {
       do { try perform(effect) } catch {
-        logger.error("an effect failed", metadata: ["reason": .string("\(error)")])
+        logger.error("an effect failed", metadata: fields(state.current.round, nil, error))
         // Effects that follow may promise what is not durable: they are dropped with the run, and so is what was to come.
-        inbox = [RunConductor.failure(error)]
+        inbox = []
+        let failure = RunConductor.failure(error)
+        if case .finished = state.phase {
+          // The end itself may be among what was dropped. It is not durable, so it is found again by whoever resumes the run.
+          if case .storeFailed(let reason) = failure { finish(.stopped(reason: reason)) }
+        } else {
+          inbox = [failure]
+        }
         return
       }
     }
@@ -205,6 +240,9 @@ package final class RunConductor {
     case .openAttempt(let round, let attempt, let cohort):
       try records.openAttempt(round: round, attempt: attempt, cohort: cohort)
       outlet.report(.roundOpened(round: round, attempt: attempt, cohort: cohort))
+    case .extendCohort(let round, let attempt, let names):
+      try records.openAttempt(round: round, attempt: attempt, cohort: names)
+      outlet.report(.cohortExtended(round: round, names: names))
     case .sendRound(let names, let round, _, let deadline):
       try sendRound(to: names, round: round, deadline: deadline)
     case .armTimer(let round, let attempt, let at):
@@ -215,11 +253,12 @@ package final class RunConductor {
     case .retire(let name, let code): try records.retire(name: name, code: code)
     case .sendAway(let name, let round, let code, let reason, let discards):
       try records.sendAway(name: name, round: round, code: code, reason: reason, discards: discards)
-      outlet.report(.updateRefused(round: round, name: name, code: code, reason: reason))
+      outlet.report(.clientOutcome(round: round, name: name, code: code, reason: reason))
     case .dismiss(let name, let reason): dismiss(name, reason)
     case .roster(let name, let isReady): try records.setRoster(name: name, isReady: isReady)
     case .record(let name, let round, let code, let reason):
       try records.record(name: name, round: round, code: code, reason: reason)
+      if let event = CoordinatorEvent(recorded: code, round: round, name: name, reason: reason) { outlet.report(event) }
     case .commit(let round, let contributions, let counts):
       try commit(round: round, contributions: contributions, counts: counts)
     case .announceCommit(let round, let names, let updates):
@@ -255,13 +294,19 @@ package final class RunConductor {
     apply(.roundCommitted(round: round))
   }
 
+  private func fields(_ round: Int, _ name: String?, _ error: any Error) -> Logger.Metadata {
+    var fields: Logger.Metadata = ["round": .stringConvertible(round), "reason": .string("\(error)")]
+    if let name { fields["client"] = .string(name) }
+    return fields
+  }
+
   // MARK: The end
 
   private func finish(_ outcome: RunOutcome) {
     guard self.outcome == nil else { return }
     self.outcome = outcome
     do { try records.finish(outcome) } catch {
-      logger.error("the end was not recorded", metadata: ["reason": .string("\(error)")])
+      logger.error("the end was not recorded", metadata: fields(state.current.round, nil, error))
     }
     outlet.report(.finished(outcome))
     for name in connected.sorted() { sendGoodbye(outcome, to: name) }

@@ -5,7 +5,8 @@ import FedLoRAFederation
 ///
 /// Each method that changes something returns once the change is durable; see `RunStore` for what each promises.
 package protocol RunRecords {
-  func recover() throws -> RecoveredRun
+  func together(_ body: () -> Void) throws
+  func recover(isBuffered: Bool) throws -> RecoveredRun
   func openAttempt(round: Int, attempt: Int, cohort: [String]) throws
   func setRoster(name: String, isReady: Bool) throws
   func retire(name: String, code: String) throws
@@ -17,7 +18,8 @@ package protocol RunRecords {
     examples: Int,
     metrics: [String: Double],
     digest: String,
-    tensors: TensorSet
+    tensors: TensorSet,
+    start: Int?
   ) throws -> StoredUpdate
   func metrics(round: Int) throws -> [String: [String: Double]]
   func aggregate(
@@ -25,6 +27,13 @@ package protocol RunRecords {
     contributions: [Contribution],
     strategy: Strategy,
     weighting: Weighting
+  ) throws -> TensorSet
+  func aggregateBuffered(
+    round: Int,
+    contributions: [Contribution],
+    strategy: Strategy,
+    weighting: Weighting,
+    terms: BufferTerms
   ) throws -> TensorSet
   func aggregateRobustly(
     round: Int,

@@ -9,7 +9,7 @@ public struct RunLogEntry: Codable, Sendable, Equatable {
   /// The run.
   public var run: String
   /// What happened: `coordinator-started`, `client-ready`, `client-lost`, `refused`, `notice`, `round-opened`,
-  /// `update-accepted`, `update-refused`, `aggregated`, `round-committed` or `finished`.
+  /// `update-accepted`, `update-refused`, `declined`, `client-outcome`, `aggregated`, `round-committed` or `finished`.
   public var event: String
   /// The round it concerns.
   public var round: Int?
@@ -88,6 +88,10 @@ public struct RunLogEntry: Codable, Sendable, Equatable {
       self.round = round
       self.attempt = attempt
       self.cohort = cohort
+    case .cohortExtended(let round, let names):
+      event = "cohort-extended"
+      self.round = round
+      cohort = names
     case .updateAccepted(let round, let name, let metrics):
       event = "update-accepted"
       self.round = round
@@ -95,6 +99,19 @@ public struct RunLogEntry: Codable, Sendable, Equatable {
       self.metrics = metrics.isEmpty ? nil : metrics
     case .updateRefused(let round, let name, let code, let reason):
       event = "update-refused"
+      self.round = round
+      client = name
+      self.code = code
+      self.reason = reason
+    case .declined(let round, let name, let code, let reason):
+      event = "declined"
+      // 0 is the whole run.
+      self.round = round == 0 ? nil : round
+      client = name
+      self.code = code
+      self.reason = reason
+    case .clientOutcome(let round, let name, let code, let reason):
+      event = "client-outcome"
       self.round = round
       client = name
       self.code = code

@@ -16,10 +16,17 @@ public enum CoordinatorEvent: Sendable {
   case notice(code: String, text: String)
   /// A round was given to these clients.
   case roundOpened(round: Int, attempt: Int, cohort: [String])
-  /// An update is durable and counts.
+  /// In an asynchronous run: the open round was given to these clients too.
+  case cohortExtended(round: Int, names: [String])
+  /// An update is durable and counts. In an asynchronous run `round` is the one that the client started from.
   case updateAccepted(round: Int, name: String, metrics: [String: Double])
-  /// An update, a round or the run was refused, by the coordinator or by the client.
+  /// An update was found invalid.
   case updateRefused(round: Int, name: String, code: String, reason: String)
+  /// A client does not take part in a round or, with round 0, in the run; the code is the client's.
+  case declined(round: Int, name: String, code: String, reason: String)
+  /// What became of a client or of its update, where no other event tells it: `lost`, `returned`, `deadline`, `surplus`,
+  /// `late`, `duplicate`, `not-assigned`, `drained`, `removed` or `population-full`.
+  case clientOutcome(round: Int, name: String, code: String, reason: String)
   /// A round's updates became one; the round is committed next. A robust rule says whose update had no part in it and whose was
   /// scaled down. Not reported where clients are the unit of privacy.
   case aggregated(
@@ -43,6 +50,20 @@ public enum CoordinatorEvent: Sendable {
   )
   /// The run is over.
   case finished(RunOutcome)
+}
+
+extension CoordinatorEvent {
+  /// What is told by the record of what became of a client; nil where another event has told it.
+  init?(recorded code: String, round: Int, name: String, reason: String) {
+    switch code {
+    case ReasonCode.futureRound, ReasonCode.conflict, ReasonCode.removed:
+      self = .updateRefused(round: round, name: name, code: code, reason: reason)
+    case ReasonCode.lost, ReasonCode.returned, ReasonCode.deadline, ReasonCode.surplus, ReasonCode.late,
+      ReasonCode.duplicate, ReasonCode.notAssigned, ReasonCode.populationFull:
+      self = .clientOutcome(round: round, name: name, code: code, reason: reason)
+    default: return nil
+    }
+  }
 }
 
 /// What a coordinator has when the run is over.

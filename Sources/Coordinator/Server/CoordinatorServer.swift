@@ -1,3 +1,4 @@
+import CoreMetrics
 import Dispatch
 import FedLoRACheckpoint
 import FedLoRAProtocol
@@ -15,11 +16,31 @@ public final class CoordinatorServer: Sendable {
   private let operatorServer: OperatorServer?
   private let driver: RunDriver
   private let watch: IdentityWatch
+  private let backlog = Backlog()
 
   /// How the coordinator's own certificate stands.
   public var identityStatus: IdentityStatus { watch.status }
   /// How many connections were refused so far, by reason; more than were reported one by one.
   public var refusals: [FedLoRAProtocol.ReasonCode: Int] { server.refusals }
+  /// Whether the run has ended or was stopped; connections may still be open.
+  public var isRunOver: Bool { driver.metrics.isRunOver }
+
+  /// Brings metrics up to date that follow nothing that happens: traffic, connections, queues, the certificate. To be
+  /// called before metrics are exported; waits for nothing that the run does.
+  public func sampleMetrics() {
+    driver.metrics.sample(
+      CoordinatorMetrics.Readings(
+        traffic: server.traffic,
+        open: server.connectionCount,
+        pending: server.pendingCount,
+        refusals: server.refusals,
+        outgoing: backlog.count,
+        jobs: driver.backlog,
+        identity: watch.status
+      )
+    )
+  }
+
   /// How many connections have shown no certificate yet.
   public var pendingConnections: Int { server.pendingCount }
 
@@ -49,6 +70,8 @@ public final class CoordinatorServer: Sendable {
   ///   - directory: the run's durable state; made where it is not there.
   ///   - identityFolder: where `identity` was read; new files there are taken into use while the run is served.
   ///   - port: 0 takes a free one.
+  ///   - logger: its lines get the run as a field.
+  ///   - metrics: where metrics are recorded, by names and labels of `CoordinatorMetric`.
   ///   - onEvent: called in order, from the run's own queue and from event loops; must not block.
   /// - Throws: `CoordinatorError`, `RunStoreError`, `RoundPolicyError`, `TransportError`, `IdentityError`.
   public static func start(
@@ -61,18 +84,27 @@ public final class CoordinatorServer: Sendable {
     port: Int,
     configuration: TransportConfiguration = TransportConfiguration(),
     logger: Logger,
+    metrics factory: any MetricsFactory = MetricsSystem.factory,
     onEvent: @escaping @Sendable (CoordinatorEvent) -> Void
   ) async throws -> CoordinatorServer {
     let run = try ServedRun(manifest)
-    let (driver, log, report) = try await onThreadOfItsOwn {
+    var bound = logger
+    bound[metadataKey: "run"] = .string(run.manifest.runID)
+    let logger = bound
+    let (driver, log) = try await onThreadOfItsOwn {
       let store = try RunStore.open(run, initialState: initialState, at: directory)
       let log = try RunLog(folder: directory, run: run.manifest.runID, logger: logger)
-      let report: @Sendable (CoordinatorEvent) -> Void = { event in
-        log.append(event)
-        onEvent(event)
-      }
-      return (try RunDriver(run: run, store: store, logger: logger, report: report), log, report)
+      return (try RunDriver(run: run, store: store, logger: logger, metrics: factory), log)
     }
+    // The driver keeps what it reports to, which must not keep the driver.
+    let (metrics, hidesCohorts) = (driver.metrics, run.clientPrivacy != nil)
+    let report: @Sendable (CoordinatorEvent) -> Void = { event in
+      log.append(event)
+      logger.log(event, hidesCohorts: hidesCohorts)
+      metrics.observe(event)
+      onEvent(event)
+    }
+    await driver.tell(report)
     let server = try await PeerServer.bind(
       host: host,
       port: port,
@@ -186,7 +218,7 @@ public final class CoordinatorServer: Sendable {
     guard case .participant(let name) = connection.peer else {
       return await refuse(connection, code: "wrong-role", text: "only participants join a run")
     }
-    let link = ClientLink(name: name.rawValue, connection: connection)
+    let link = ClientLink(name: name.rawValue, connection: connection, metrics: driver.metrics, backlog: backlog)
     await withTaskGroup(of: Void.self) { group in
       group.addTask { await link.pump() }
       await driver.began(link)
@@ -207,7 +239,7 @@ public final class CoordinatorServer: Sendable {
       let expectation = session.expectation
       let expectUpdate: ExpectStream = { envelope in
         let expected = try await expectation(envelope)
-        link.isUploading = true
+        link.updateBegins()
         return expected
       }
       let expectReady: ExpectStream = { _ in
@@ -217,7 +249,7 @@ public final class CoordinatorServer: Sendable {
         expecting: isFirst ? PeerConnection.expectNothing : session.isReady ? expectUpdate : expectReady
       ) {
         isFirst = false
-        link.isUploading = false
+        link.received(inbound)
         switch session.heard(inbound.envelope, tensors: inbound.tensors, violation: inbound.violation) {
         case .answer(let envelope):
           // Only a good Hello is answered here; from now on the limits are those of a connection that works.

@@ -70,6 +70,12 @@ package struct ServedRun: Sendable {
       } else {
         .seeded(rule)
       }
+    let buffer = try BufferTerms(
+      served: manifest,
+      strategy: strategy,
+      aggregation: aggregation,
+      hasPrivateRelease: clientPrivacy != nil
+    )
     policy = try RoundPolicy(
       rounds: Int(manifest.rounds),
       minClients: Int(cohort.minClients),
@@ -80,7 +86,8 @@ package struct ServedRun: Sendable {
       overSelected: Int(cohort.overSelected),
       uploadGrace: .seconds(cohort.uploadGraceSeconds),
       mostConnected: Int(cohort.mostConnected),
-      draw: draw
+      draw: draw,
+      buffer: buffer
     )
     updateLayout = try FedLoRAProtocol.TensorLayout(manifest.update)
     try checkPrivateRelease()
@@ -117,14 +124,16 @@ package struct ServedRun: Sendable {
   func fault(of tensors: TensorSet, examples: Int) -> String? {
     if clientPrivacy != nil { return nil }
     let weight = weighting.weight(examples: examples)
-    guard (1...ExactSum.largestWeight).contains(weight) else {
-      return "a weight of \(weight) is above \(ExactSum.largestWeight)"
-    }
+    let largestWeight = policy.buffer == nil ? ExactSum.largestWeight : BufferedSum.largestWeight
+    guard (1...largestWeight).contains(weight) else { return "a weight of \(weight) is above \(largestWeight)" }
+    let largestTerm =
+      policy.buffer == nil
+      ? ExactSum.largestTerm : BufferedSum.largestValue(weight: weight) * Double(weight)
     for entry in tensors.entries {
       let largest = entry.tensor.values.reduce(Float(0)) { max($0, abs($1)) }
-      guard Double(weight) * Double(largest) <= ExactSum.largestTerm else {
+      guard Double(weight) * Double(largest) <= largestTerm else {
         return "tensor '\(entry.name)' holds a value of magnitude \(largest), which with weight \(weight) is above "
-          + "\(ExactSum.largestTerm)"
+          + "\(largestTerm)"
       }
     }
     return nil

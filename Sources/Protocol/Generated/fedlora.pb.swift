@@ -1110,6 +1110,15 @@ public nonisolated struct WireCohortSpec: Sendable {
   /// Idle clients beyond so many are told to come back later; 0 lets all stay.
   public var mostConnected: UInt32 = 0
 
+  /// Asynchronous runs: updates that close a round, whichever round's state they started from; 0 in synchronous runs.
+  public var bufferSize: UInt32 = 0
+
+  /// An update that started s rounds ago counts (1 + s)^-staleness_exponent of a fresh one.
+  public var stalenessExponent: Double = 0
+
+  /// Updates that started more rounds ago do not count.
+  public var maxStaleness: UInt32 = 0
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -2874,7 +2883,7 @@ nonisolated extension WireTrainingSpec: SwiftProtobuf.Message, SwiftProtobuf._Me
 
 nonisolated extension WireCohortSpec: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".CohortSpec"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}min_clients\0\u{3}clients_per_round\0\u{1}quorum\0\u{3}deadline_seconds\0\u{1}selection\0\u{3}over_selected\0\u{3}upload_grace_seconds\0\u{3}max_attempts\0\u{3}most_connected\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}min_clients\0\u{3}clients_per_round\0\u{1}quorum\0\u{3}deadline_seconds\0\u{1}selection\0\u{3}over_selected\0\u{3}upload_grace_seconds\0\u{3}max_attempts\0\u{3}most_connected\0\u{3}buffer_size\0\u{3}staleness_exponent\0\u{3}max_staleness\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2891,6 +2900,9 @@ nonisolated extension WireCohortSpec: SwiftProtobuf.Message, SwiftProtobuf._Mess
       case 7: try { try decoder.decodeSingularDoubleField(value: &self.uploadGraceSeconds) }()
       case 8: try { try decoder.decodeSingularUInt32Field(value: &self.maxAttempts) }()
       case 9: try { try decoder.decodeSingularUInt32Field(value: &self.mostConnected) }()
+      case 10: try { try decoder.decodeSingularUInt32Field(value: &self.bufferSize) }()
+      case 11: try { try decoder.decodeSingularDoubleField(value: &self.stalenessExponent) }()
+      case 12: try { try decoder.decodeSingularUInt32Field(value: &self.maxStaleness) }()
       default: break
       }
     }
@@ -2924,6 +2936,15 @@ nonisolated extension WireCohortSpec: SwiftProtobuf.Message, SwiftProtobuf._Mess
     if self.mostConnected != 0 {
       try visitor.visitSingularUInt32Field(value: self.mostConnected, fieldNumber: 9)
     }
+    if self.bufferSize != 0 {
+      try visitor.visitSingularUInt32Field(value: self.bufferSize, fieldNumber: 10)
+    }
+    if self.stalenessExponent.bitPattern != 0 {
+      try visitor.visitSingularDoubleField(value: self.stalenessExponent, fieldNumber: 11)
+    }
+    if self.maxStaleness != 0 {
+      try visitor.visitSingularUInt32Field(value: self.maxStaleness, fieldNumber: 12)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -2937,6 +2958,9 @@ nonisolated extension WireCohortSpec: SwiftProtobuf.Message, SwiftProtobuf._Mess
     if lhs.uploadGraceSeconds != rhs.uploadGraceSeconds {return false}
     if lhs.maxAttempts != rhs.maxAttempts {return false}
     if lhs.mostConnected != rhs.mostConnected {return false}
+    if lhs.bufferSize != rhs.bufferSize {return false}
+    if lhs.stalenessExponent != rhs.stalenessExponent {return false}
+    if lhs.maxStaleness != rhs.maxStaleness {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -10,17 +10,20 @@ struct PreparedChannel: Sendable {
   let peer: EventLoopFuture<VerifiedPeer>
 
   /// Builds the pipeline of either side; on the channel's event loop.
-  /// - Parameter greeting: client: completed by the coordinator's first frame.
+  /// - Parameters:
+  ///   - greeting: client: completed by the coordinator's first frame.
+  ///   - server: server: where its connections' traffic adds up.
   static func install(
     on channel: any Channel,
     endpoint: Endpoint,
     configuration: TransportConfiguration,
-    greeting: EventLoopPromise<Void>?
+    greeting: EventLoopPromise<Void>?,
+    server: ServerTrafficCounter? = nil
   ) throws -> PreparedChannel {
     let verifier = endpoint.verifier
     let verdict = HandshakeVerdict()
     let outcome = channel.eventLoop.makePromise(of: VerifiedPeer.self)
-    let counter = TrafficCounter()
+    let counter = TrafficCounter(server: server)
     let decoder = FrameDecoder(maximumLength: configuration.maximumFrameLength, onFrame: counter.addReceived)
     let session = SessionHandler(
       configuration: configuration,
@@ -56,6 +59,7 @@ struct PreparedChannel: Sendable {
       } else {
         NIOSSLServerHandler(context: endpoint.context, customVerificationCallback: verify)
       }
+    if let server { try channel.pipeline.syncOperations.addHandler(WireCounter(server.wire)) }
     try channel.pipeline.syncOperations.addHandlers([
       tls,
       HandshakeHandler(

@@ -93,6 +93,7 @@ public final class PeerConnection: Sendable {
     let length = min(max(configuration.chunkLength, 1), Frame.maximumChunkLength)
     var place = TensorPayload.Place()
     try await sendStream(first) { payload.nextChunk(at: &place, length: length) }
+    counter.addPayloadSent(Int(clamping: payload.declaration.length))
   }
 
   /// Sends a sealed message, byte for byte.

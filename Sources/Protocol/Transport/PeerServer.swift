@@ -26,6 +26,7 @@ public final class PeerServer: Sendable {
   private let connections: AsyncStream<PeerConnection>
   private let registry: ConnectionRegistry
   private let current: CurrentEndpoint
+  private let counter: ServerTrafficCounter
 
   private init(
     port: Int,
@@ -33,7 +34,8 @@ public final class PeerServer: Sendable {
     configuration: TransportConfiguration,
     connections: AsyncStream<PeerConnection>,
     registry: ConnectionRegistry,
-    current: CurrentEndpoint
+    current: CurrentEndpoint,
+    counter: ServerTrafficCounter
   ) {
     self.port = port
     self.listener = listener
@@ -41,6 +43,7 @@ public final class PeerServer: Sendable {
     self.connections = connections
     self.registry = registry
     self.current = current
+    self.counter = counter
   }
 
   deinit {
@@ -98,6 +101,7 @@ public final class PeerServer: Sendable {
       )
       onRefusal(refusal)
     }
+    let counter = ServerTrafficCounter()
     let budget = PermitPool(capacity: configuration.inboundStreamBudget)
     do {
       let listener = try await ServerBootstrap(group: group)
@@ -111,7 +115,8 @@ public final class PeerServer: Sendable {
               on: channel,
               endpoint: current.endpoint,
               configuration: configuration,
-              greeting: nil
+              greeting: nil,
+              server: counter
             )
             prepared.peer.whenComplete { result in
               if let refusal = registry.endHandshake(of: channel, session: prepared.session, result) {
@@ -131,7 +136,8 @@ public final class PeerServer: Sendable {
         configuration: configuration,
         connections: stream,
         registry: registry,
-        current: current
+        current: current,
+        counter: counter
       )
     } catch {
       throw TransportError.cannotBind(address: "\(host):\(port)", reason: "\(error)")
@@ -168,6 +174,9 @@ public final class PeerServer: Sendable {
 
   /// How many authenticated connections are open.
   public var connectionCount: Int { registry.connectionCount }
+
+  /// What went over all connections so far.
+  public var traffic: ServerTraffic { counter.total }
 
   /// How many connections are in their handshake.
   public var pendingCount: Int { registry.pendingCount }

@@ -185,8 +185,10 @@ final class SessionHandler: ChannelDuplexHandler {
       send(WireEnvelope(.pong(.with { $0.nonce = ping.nonce })), context: context)
     case .pong: break
     case nil: refuse(.violation(code: .unknownMessage, text: FrameError.unknownMessage.description))
-    // Every message weighs, not only chunks: any of them may fill a frame.
-    default: enqueue(envelope, bytes: decoder.lastFrameLength)
+    default:
+      if case .chunk(let chunk) = envelope.message { traffic.addPayloadReceived(chunk.data.count) }
+      // Every message weighs, not only chunks: any of them may fill a frame.
+      enqueue(envelope, bytes: decoder.lastFrameLength)
     }
   }
 

@@ -18,9 +18,29 @@ public struct Traffic: Sendable, Equatable {
 final class TrafficCounter: Sendable {
   private let sent = Atomic<Int>(0)
   private let received = Atomic<Int>(0)
+  /// Where the connections of a server add up.
+  private let server: ServerTrafficCounter?
 
-  func addSent(_ bytes: Int) { sent.add(bytes, ordering: .relaxed) }
-  func addReceived(_ bytes: Int) { received.add(bytes, ordering: .relaxed) }
+  init(server: ServerTrafficCounter? = nil) { self.server = server }
+
+  /// One frame.
+  func addSent(_ bytes: Int) {
+    sent.add(bytes, ordering: .relaxed)
+    server?.frames.addSent(1)
+    server?.frameBytes.addSent(bytes)
+  }
+
+  /// One frame.
+  func addReceived(_ bytes: Int) {
+    received.add(bytes, ordering: .relaxed)
+    server?.frames.addReceived(1)
+    server?.frameBytes.addReceived(bytes)
+  }
+
+  /// Bytes of tensors, which are a part of those of their frames.
+  func addPayloadSent(_ bytes: Int) { server?.payload.addSent(bytes) }
+  /// Bytes of tensors, which are a part of those of their frames.
+  func addPayloadReceived(_ bytes: Int) { server?.payload.addReceived(bytes) }
 
   var total: Traffic { Traffic(sent: sent.load(ordering: .relaxed), received: received.load(ordering: .relaxed)) }
 }

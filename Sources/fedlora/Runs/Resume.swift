@@ -20,8 +20,7 @@ struct Resume: AsyncParsableCommand {
     help: "Change one key that is no term of the run: listen.port=7444. May be repeated."
   )
   var assignments: [String] = []
-  @Flag(help: "Log every message to standard error.")
-  var verbose = false
+  @OptionGroup var log: LogOptions
   @Option(help: "How to print the result: text or json.")
   var format: OutputFormat = .text
 
@@ -35,8 +34,7 @@ struct Resume: AsyncParsableCommand {
           + (overview.reason.isEmpty ? "" : ": \(overview.reason)")
       )
     }
-    var arguments = [run, "--format", format.rawValue] + assignments.flatMap { ["--set", $0] }
-    if verbose { arguments.append("--verbose") }
+    let arguments = [run, "--format", format.rawValue] + assignments.flatMap { ["--set", $0] } + log.arguments
     let coordinator = try Coordinator.parse(arguments)
     try await coordinator.run()
   }
