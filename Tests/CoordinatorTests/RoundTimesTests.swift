@@ -74,3 +74,48 @@ struct AttendanceTests {
     #expect(attendance.atWork.isEmpty)
   }
 }
+
+@Suite("The times of a client's connection")
+struct LinkTimesTests {
+  @Test("follow one round from its queue to its Ack")
+  func round() {
+    var times = LinkTimes()
+    times.roundBegins(3)
+    #expect(times.roundSent(3, queued: .seconds(1), at: .seconds(3)) == .roundSent(after: .seconds(2)))
+    #expect(times.updateBegun(3, at: .seconds(10)) == .updateBegun(after: .seconds(7)))
+    #expect(
+      times.updateArrived(3, isWhole: true, at: .seconds(12))
+        == .updateArrived(after: .seconds(2), sinceRound: .seconds(9))
+    )
+    #expect(times.acknowledged(at: .seconds(13)) == .acknowledged(after: .seconds(1)))
+    #expect(times.acknowledged(at: .seconds(14)) == nil)
+  }
+
+  @Test("are right where a client answers before its round is known to have left")
+  func early() {
+    var times = LinkTimes()
+    times.roundBegins(1)
+    #expect(times.updateBegun(1, at: .seconds(5)) == .updateBegun(after: .zero))
+    #expect(times.roundSent(1, queued: .seconds(4), at: .seconds(6)) == .roundSent(after: .seconds(2)))
+    #expect(
+      times.updateArrived(1, isWhole: true, at: .seconds(7))
+        == .updateArrived(after: .seconds(2), sinceRound: .seconds(2))
+    )
+  }
+
+  @Test("do not mix rounds, and count the answers to updates that were refused on their way")
+  func others() {
+    var times = LinkTimes()
+    times.roundBegins(2)
+    _ = times.roundSent(2, queued: .zero, at: .seconds(1))
+    // The sealed update of the round before.
+    #expect(times.updateBegun(1, at: .seconds(2)) == nil)
+    #expect(
+      times.updateArrived(1, isWhole: true, at: .seconds(4)) == .updateArrived(after: .seconds(2), sinceRound: nil)
+    )
+    #expect(times.updateBegun(2, at: .seconds(9)) == .updateBegun(after: .seconds(8)))
+    #expect(times.updateArrived(2, isWhole: false, at: .seconds(10)) == nil)
+    #expect(times.acknowledged(at: .seconds(11)) == .acknowledged(after: .seconds(7)))
+    #expect(times.acknowledged(at: .seconds(12)) == .acknowledged(after: .seconds(2)))
+  }
+}

@@ -1,6 +1,6 @@
 import Foundation
 
-/// What a test reads out of Prometheus' text format 0.0.4. Written from the format's description and not from the exporter.
+/// What a test reads out of Prometheus' text format 0.0.4. Written from the format's description, not from the exporter.
 package struct Scrape: Sendable {
   package struct Malformed: Error, CustomStringConvertible {
     package let description: String

@@ -5,12 +5,19 @@ package struct Attendance: Sendable {
   /// Clients whose update is awaited.
   package private(set) var atWork: Set<String>
   private var round: Int
+  private let isAsynchronous: Bool
 
-  /// - Parameter atWork: who was at work on `round` when the process began.
-  package init(round: Int, atWork: Set<String>) {
+  /// - Parameters:
+  ///   - atWork: who was at work on `round` when the process began.
+  ///   - isAsynchronous: whether work goes over from one round into the next.
+  package init(round: Int, atWork: Set<String>, isAsynchronous: Bool = false) {
     self.round = round
     self.atWork = atWork
+    self.isAsynchronous = isAsynchronous
   }
+
+  /// Whether something that is told of a round changes who is at work now.
+  private func counts(_ round: Int) -> Bool { isAsynchronous || round == self.round }
 
   /// Takes what happened.
   package mutating func observe(_ event: CoordinatorEvent) {
@@ -20,22 +27,23 @@ package struct Attendance: Sendable {
       ready.remove(name)
       atWork.remove(name)
     case .roundOpened(let round, _, let cohort):
-      if round != self.round { atWork = [] }
+      if round != self.round, !isAsynchronous { atWork = [] }
       self.round = round
       atWork.formUnion(cohort)
-    case .updateAccepted(let round, let name, _) where round == self.round,
-      .updateRefused(let round, let name, _, _) where round == self.round:
+    case .cohortExtended(_, let names): atWork.formUnion(names)
+    case .updateAccepted(let round, let name, _) where counts(round),
+      .updateRefused(let round, let name, _, _) where counts(round):
       atWork.remove(name)
     case .declined(let round, let name, let code, _)
-    where round == self.round || round == 0 || ReasonCode.final.contains(code):
+    where counts(round) || round == 0 || ReasonCode.final.contains(code):
       atWork.remove(name)
-    case .clientOutcome(let round, let name, let code, _) where round == self.round:
+    case .clientOutcome(let round, let name, let code, _) where counts(round):
       switch code {
       case ReasonCode.returned: atWork.insert(name)
       case ReasonCode.lost, ReasonCode.removed, ReasonCode.surplus: atWork.remove(name)
       default: break
       }
-    case .roundCommitted: atWork = []
+    case .roundCommitted: if !isAsynchronous { atWork = [] }
     // Who leaves afterwards is not told any more.
     case .finished: (ready, atWork) = ([], [])
     case .updateAccepted, .updateRefused, .declined, .clientOutcome, .refused, .notice, .aggregated: break

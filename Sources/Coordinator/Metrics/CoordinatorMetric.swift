@@ -63,7 +63,10 @@ public enum CoordinatorMetric {
       "From a round that is sent to the same client's update that has arrived whole, in seconds.",
       buckets: MetricDescription.longSpans
     ),
-    .histogram(storeTime, "Verifying an accepted update and making it durable, with all that arrived at the same time, in seconds."),
+    .histogram(
+      storeTime,
+      "Verifying an accepted update and making it durable, with all that arrived at the same time, in seconds."
+    ),
     .histogram(acknowledgeTime, "From an update that has arrived whole to its Ack on the socket, in seconds."),
     .counter(updates, "Updates by what became of them (accepted, refused, unused) and reason code."),
     .counter(absences, "Clients of which a round had no update, by reason code."),

@@ -63,7 +63,11 @@ final class CoordinatorMetrics: Sendable {
     state = Mutex(
       State(
         times: RoundTimes(openRound: isOpen ? start.current.round : nil, at: clock()),
-        attendance: Attendance(round: start.current.round, atWork: atWorkNow)
+        attendance: Attendance(
+          round: start.current.round,
+          atWork: atWorkNow,
+          isAsynchronous: run.policy.buffer != nil
+        )
       )
     )
     func meter(_ name: String) -> Meter { Meter(label: name, factory: factory) }
@@ -114,7 +118,7 @@ final class CoordinatorMetrics: Sendable {
   func observe(_ event: CoordinatorEvent) {
     let now = clock()
     let (spans, numberReady, numberAtWork, stored) = state.withLock { state in
-      let spans = state.times.observe(event, at: now)
+      let spans = state.times.observe(event, at: now, since: state.storingSince)
       state.attendance.observe(event)
       if case .finished = event { state.isOver = true }
       var stored: Duration?
@@ -161,7 +165,7 @@ final class CoordinatorMetrics: Sendable {
           counter(CoordinatorMetric.absences, [("reason", CoordinatorMetric.label(code))]).increment()
         }
       }
-    case .clientReady, .clientLost, .refused, .aggregated: break
+    case .clientReady, .clientLost, .refused, .aggregated, .cohortExtended: break
     }
   }
 

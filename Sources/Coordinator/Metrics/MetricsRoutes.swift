@@ -1,8 +1,8 @@
 import FedLoRAObservability
 
 extension CoordinatorServer {
-  /// What a `MetricsServer` of this coordinator answers: `/metrics` in Prometheus' text format, and `/healthz`, which is
-  /// 200 while the run goes on and 503 once it has ended or was stopped.
+  /// What a `MetricsServer` of this coordinator answers: `/metrics` in Prometheus' text format, and `/healthz`, which
+  /// is 200 while the run goes on and 503 once it has ended or was stopped.
   /// - Parameters:
   ///   - registry: where this coordinator records its metrics.
   ///   - sample: brings other metrics of the registry up to date.

@@ -33,7 +33,9 @@ package struct RoundTimes: Sendable {
   }
 
   /// What follows from an event at this time.
-  package mutating func observe(_ event: CoordinatorEvent, at now: Duration) -> [Observation] {
+  /// - Parameter since: when what is reported now was begun to be taken up, where that was earlier: it is reported once it is
+  ///   durable.
+  package mutating func observe(_ event: CoordinatorEvent, at now: Duration, since: Duration? = nil) -> [Observation] {
     switch event {
     case .roundOpened(let round, _, _):
       // Further attempts belong to the same round.
@@ -43,8 +45,9 @@ package struct RoundTimes: Sendable {
       return idleSince.map { [.phase(.waiting, now - $0)] } ?? []
     case .aggregated(_, _, _, _, _, let seconds):
       let took = Duration.seconds(seconds)
-      aggregatedAt = now
-      let collecting = opened.map { Observation.phase(.collecting, max(.zero, now - took - $0.at)) }
+      aggregatedAt = since.map { min(now, $0 + took) } ?? now
+      let begun = since ?? now - took
+      let collecting = opened.map { Observation.phase(.collecting, max(.zero, begun - $0.at)) }
       return [collecting, .phase(.aggregating, took)].compactMap(\.self)
     case .roundCommitted:
       let committing = aggregatedAt.map { Observation.phase(.committing, now - $0) }

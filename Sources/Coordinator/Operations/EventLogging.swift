@@ -28,6 +28,8 @@ extension Logger {
       var all = fields(round).merging(["attempt": .stringConvertible(attempt)]) { $1 }
       if !hidesCohorts { all["clients"] = .stringConvertible(cohort.count) }
       info("round opened", metadata: all)
+    case .cohortExtended(let round, let names):
+      info("cohort extended", metadata: fields(round).merging(["clients": .stringConvertible(names.count)]) { $1 })
     case .updateAccepted(let round, let name, _): log(level: personal, "update accepted", metadata: fields(round, name))
     case .updateRefused(let round, let name, let code, let reason):
       log(level: personal, "update refused", metadata: fields(round, name, code: code, reason: reason))

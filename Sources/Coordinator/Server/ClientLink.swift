@@ -67,8 +67,13 @@ final class ClientLink: ClientWire, Sendable {
           try await connection.send(envelope)
           if case .ack? = envelope.message { tell { $0.acknowledged(at: $1) } }
         case .stream(let envelope, let payload):
+          guard case .round(let round)? = envelope.message else {
+            try await connection.send(envelope, payload: payload)
+            continue
+          }
+          times.withLock { $0.roundBegins(round.round) }
           try await connection.send(envelope, payload: payload)
-          if case .round? = envelope.message { tell { $0.roundSent(queued: queued.since, at: $1) } }
+          tell { $0.roundSent(round.round, queued: queued.since, at: $1) }
         case .end: finish()
         }
       }
@@ -84,16 +89,17 @@ final class ClientLink: ClientWire, Sendable {
   }
 
   /// An update was declared.
-  func updateBegins() {
+  func updateBegins(_ envelope: WireEnvelope) {
     uploading.withLock { $0 = true }
-    tell { $0.updateBegun(at: $1) }
+    guard case .update(let update)? = envelope.message else { return }
+    tell { $0.updateBegun(update.round, at: $1) }
   }
 
   /// A message was received.
   func received(_ inbound: Inbound) {
     uploading.withLock { $0 = false }
-    guard case .update? = inbound.envelope.message else { return }
-    tell { $0.updateArrived(isWhole: inbound.tensors != nil, at: $1) }
+    guard case .update(let update)? = inbound.envelope.message else { return }
+    tell { $0.updateArrived(update.round, isWhole: inbound.tensors != nil, at: $1) }
   }
 
   private func took() {

@@ -239,7 +239,7 @@ public final class CoordinatorServer: Sendable {
       let expectation = session.expectation
       let expectUpdate: ExpectStream = { envelope in
         let expected = try await expectation(envelope)
-        link.updateBegins()
+        link.updateBegins(envelope)
         return expected
       }
       let expectReady: ExpectStream = { _ in

@@ -20,8 +20,8 @@ public enum MetricsServerError: Error, Equatable, CustomStringConvertible {
 
 /// Answers GET and HEAD for a few paths over HTTP/1.1, one request a connection, on a thread of its own.
 ///
-/// Everything that a peer can cost is bounded: connections, the bytes of a request, the time for it, and the time in which
-/// the answer must be taken. There is no encryption and nobody is asked who they are.
+/// Everything that a peer can cost is bounded: connections, the bytes of a request, the time for it, and the time in
+/// which the answer must be taken. There is no encryption and nobody is asked who they are.
 public final class MetricsServer: Sendable {
   /// What peers may cost.
   public struct Limits: Sendable {

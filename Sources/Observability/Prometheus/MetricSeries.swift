@@ -26,7 +26,8 @@ final class GaugeSeries: MeterHandler, RecorderHandler {
   func record(_ value: Double) { set(value) }
 }
 
-/// Observations, counted by size. What is no number is counted in the bucket of everything alone, and makes the sum none.
+/// Observations, counted by size. What is no number is counted in the bucket of everything alone, and makes the sum
+/// none.
 final class HistogramSeries: RecorderHandler, TimerHandler {
   struct Snapshot: Equatable {
     /// Observations of each bucket, not added up; the last is the bucket of everything.

@@ -3,8 +3,8 @@ import Synchronization
 
 /// Keeps metrics that are recorded through swift-metrics, and writes them in Prometheus' text format.
 ///
-/// A recorder or timer that aggregates is a histogram, one that does not is a gauge; timers are in seconds. Metrics that
-/// were described come in the order of their descriptions with help and buckets; others follow by name. Recording takes
+/// A recorder or timer that aggregates is a histogram, one that does not is a gauge; timers are in seconds. Metrics
+/// that were described come in the order of their descriptions with help and buckets; others follow by name. Recording takes
 /// the lock of one series for a few instructions; writing takes each lock once and never all of them.
 public final class PrometheusRegistry: MetricsFactory {
   private enum Series: Sendable {
@@ -27,7 +27,8 @@ public final class PrometheusRegistry: MetricsFactory {
 
   /// - Parameters:
   ///   - descriptions: what is known of metrics beforehand; the first of a name counts.
-  ///   - mostSeries: series of one metric beyond so many are not kept, so that labels that grow without end cost nothing.
+  ///   - mostSeries: series of one metric beyond so many are not kept, so that labels that grow without end cost
+  ///     nothing.
   public init(_ descriptions: [MetricDescription], mostSeries: Int = 500) {
     var (families, order): ([String: Family], [String]) = ([:], [])
     for description in descriptions where families[description.name] == nil {
