@@ -36,6 +36,9 @@ public struct LayeredYAML {
     let path = assignment[..<equals].split(separator: ".", omittingEmptySubsequences: false).map(String.init)
     let text = String(assignment[assignment.index(after: equals)...])
     var nested: Node
+    if let fault = YAMLBounds.fault(in: text) {
+      throw ConfigurationError(source: "--set", key: path.joined(separator: "."), reason: fault)
+    }
     do { nested = try Yams.compose(yaml: text) ?? Node("", Tag(.str), .doubleQuoted) } catch {
       throw ConfigurationError(source: "--set", key: path.joined(separator: "."), reason: "'\(text)' is not YAML")
     }
@@ -97,30 +100,8 @@ public struct LayeredYAML {
     return .mapping(result)
   }
 
-  /// Most uses of an anchor in one document. A handful of lines that name each other would else grow without end: each use
-  /// stands for all that the anchor holds.
-  private static let mostAliases = 32
-
-  /// Counts what may be an alias: a star with a name right behind it, where a value can begin.
-  private static func aliasCount(_ text: String) -> Int {
-    var count = 0
-    var before: UInt8 = 0x20
-    var pending = false
-    for byte in text.utf8 {
-      if pending, byte > 0x20 { count += 1 }
-      pending = byte == UInt8(ascii: "*") && (before <= 0x20 || "[{,:-?".utf8.contains(before))
-      before = byte
-    }
-    return count
-  }
-
   private static func parse(_ text: String, source: String) throws -> Node {
-    guard aliasCount(text) <= mostAliases else {
-      throw ConfigurationError(
-        source: source,
-        reason: "uses anchors (*name) more than \(mostAliases) times; write the values out"
-      )
-    }
+    if let fault = YAMLBounds.fault(in: text) { throw ConfigurationError(source: source, reason: fault) }
     do {
       guard let node = try Yams.compose(yaml: text) else { return Node([(Node, Node)]()) }
       guard node.mapping != nil else {

@@ -119,6 +119,20 @@ struct LayeredYAMLTests {
     }
   }
 
+  @Test(
+    "texts that are nested deeper than a parser's stack are refused",
+    arguments: ["{a: ", "[", "- ", "? ", "{\"a\":"]
+  )
+  func nested(opener: String) throws {
+    let deep = String(repeating: opener, count: 20_000)
+    for fault in [try runFault("strategy:\n  " + deep), try runFault("name: a", set: ["strategy=" + deep])] {
+      #expect(try #require(fault).description.contains("read"))
+    }
+    let lines = (0..<500).map { String(repeating: " ", count: $0) + "a:" }.joined(separator: "\n")
+    let fault = try runFault(lines)
+    #expect(try #require(fault).description.contains("column"))
+  }
+
   @Test("assignments lie over the file, the last one wins")
   func assignments() throws {
     let url = try file("labels: [x, y]\nrounds: 5\ntraining:\n  batch_size: 4\n")

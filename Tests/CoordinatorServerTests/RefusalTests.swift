@@ -111,15 +111,15 @@ struct RefusalTests {
     decline.code = "e" + String(repeating: "\u{301}", count: 200_000)
     decline.reason = "no\n" + decline.code
     try await participant.connection.send(WireEnvelope(.decline(decline)))
-    let event = try await coordinator.log.first { if case .updateRefused = $0 { true } else { false } }
-    guard case .updateRefused(1, "c1", let code, let reason) = event else { return }
+    let event = try await coordinator.log.first { if case .declined = $0 { true } else { false } }
+    guard case .declined(1, "c1", let code, let reason) = event else { return }
     #expect(code.utf8.count < 100 && reason.utf8.count < 600 && !reason.contains("\n"))
     (decline.code, decline.reason) = ("again", "")
     do {
       for _ in 0..<200 { try await participant.connection.send(WireEnvelope(.decline(decline))) }
     } catch is TransportError {}
     try await coordinator.log.first { if case .refused(_, "too-many-frames", _) = $0 { true } else { false } }
-    let lines = coordinator.log.events.count { if case .updateRefused = $0 { true } else { false } }
+    let lines = coordinator.log.events.count { if case .declined = $0 { true } else { false } }
     #expect(lines <= 64 + 2 * 3)
     try await end(coordinator)
   }

@@ -43,7 +43,7 @@ struct FuzzerTests {
     try FileManager.default.createDirectory(at: scratch, withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(at: scratch) }
     let (status, output) = try FuzzProgram.run(
-      ["--target", "self-test", "--executions", "29", "--seed", "1"],
+      ["--target", "self-test", "--executions", "80", "--seed", "1"],
       scratch: scratch
     )
     #expect(status == 1)

@@ -155,7 +155,10 @@ struct LimitTests {
       handler: { _ = try? await $0.receive() },
       { server, refusals in
         var silent: [RawClient] = []
-        for _ in 0..<3 { silent.append(try await RawClient.connect(port: server.port, tls: nil)) }
+        for number in 1...3 {
+          silent.append(try await RawClient.connect(port: server.port, tls: nil))
+          while server.pendingCount < number { await Task.yield() }
+        }
         let fourth = try await RawClient.connect(port: server.port, tls: nil)
         let refusal = await refusals.first()
         #expect(refusal?.code == .tooManyConnections && refusal?.text.contains("network") == true)

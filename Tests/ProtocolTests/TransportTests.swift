@@ -352,7 +352,11 @@ struct TransportTests {
     var configuration = TransportConfiguration()
     configuration.streamTimeout = .milliseconds(400)
     let (ends, end) = AsyncStream<String>.makeStream()
+    let (begins, begin) = AsyncStream<Void>.makeStream()
+    let (isDeaf, deafen) = AsyncStream<Void>.makeStream()
     let handler: @Sendable (PeerConnection) async -> Void = { connection in
+      begin.yield()
+      _ = await isDeaf.first()
       // More than fits into the buffers of both sockets.
       do {
         for number in 0..<16 { try await connection.send(update(round: UInt64(number)), payload: tensors) }
@@ -363,8 +367,9 @@ struct TransportTests {
       var tls = try project.participant("deaf").configuration(isServer: false)
       tls.certificateVerification = .none
       let deaf = try await RawClient.connect(port: server.port, tls: tls)
-      deaf.write(try Frame.encode(hello("deaf")))
+      _ = await begins.first()
       try await deaf.channel.setOption(.autoRead, value: false).get()
+      deafen.yield()
       let pinging = Task {
         while !Task.isCancelled {
           deaf.write(try Frame.encode(WireEnvelope(.ping(.with { $0.nonce = 1 }))))
