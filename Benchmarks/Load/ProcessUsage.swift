@@ -16,6 +16,8 @@ struct ProcessUsage {
     guard let status = try? String(contentsOfFile: "/proc/\(process)/status", encoding: .utf8),
       let stat = try? String(contentsOfFile: "/proc/\(process)/stat", encoding: .utf8)
     else { return nil }
+    // One that has ended and was not waited for has no memory any more.
+    guard status.contains("VmHWM:") else { return nil }
     func mebibytes(_ key: String) -> Double {
       let line = status.split(separator: "\n").first { $0.hasPrefix("\(key):") } ?? ""
       return Double(line.split(whereSeparator: \.isWhitespace).dropFirst().first ?? "").map { $0 / 1024 } ?? 0

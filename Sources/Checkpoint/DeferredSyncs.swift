@@ -19,15 +19,14 @@ public final class DeferredSyncs: FileSystem {
   /// Nothing is waited for yet.
   public init(_ disk: any FileSystem) { self.disk = disk }
 
-  /// Waits for the disk: files first, then the folders that name them.
+  /// Waits for the disk.
   public func settle() throws {
     let due = pending.withLock { pending in
       defer { (pending.files, pending.folders) = ([], []) }
       return (pending.files, pending.folders)
     }
     defer { for file in due.0 { file.close() } }
-    try disk.sync(due.0)
-    for folder in due.1 { try disk.syncDirectory(folder) }
+    try disk.sync(due.0, folders: due.1)
   }
 
   /// Forgets what was to be waited for or removed: what relied on it is not committed.
@@ -64,7 +63,7 @@ public final class DeferredSyncs: FileSystem {
   }
 
   /// At once: for what must be durable whatever is committed.
-  public func sync(_ files: [any WritableFile]) throws { try disk.sync(files) }
+  public func sync(_ files: [any WritableFile], folders: [URL]) throws { try disk.sync(files, folders: folders) }
   /// The whole content of a file.
   public func read(_ url: URL) throws -> Data { try disk.read(url) }
   /// The whole content of a file, mapped where the other file system does so.

@@ -29,15 +29,19 @@ public protocol FileSystem: Sendable {
   func remove(_ url: URL) throws
   /// Makes every new, changed and removed name in a folder durable.
   func syncDirectory(_ directory: URL) throws
-  /// Waits until what was written to all these files is durable; where the system can, for all at the same time.
-  func sync(_ files: [any WritableFile]) throws
+  /// Waits until what was written to all these files is durable, and every name in these folders; where the system can, for
+  /// all at the same time.
+  func sync(_ files: [any WritableFile], folders: [URL]) throws
   /// Takes the lock that this file stands for, making the file where it is not there; nil where somebody holds it.
   func lock(_ url: URL) throws -> (any FileLock)?
 }
 
 extension FileSystem {
   /// Waits for one after the other.
-  public func sync(_ files: [any WritableFile]) throws { for file in files { try file.sync() } }
+  public func sync(_ files: [any WritableFile], folders: [URL]) throws {
+    for file in files { try file.sync() }
+    for folder in folders { try syncDirectory(folder) }
+  }
 }
 
 /// A file that is being written, from its start.

@@ -80,15 +80,17 @@ public struct LocalFileSystem: FileSystem {
     }
   }
 
-  /// Waits for several files at the same time: the disk takes them together.
-  public func sync(_ files: [any WritableFile]) throws {
-    guard files.count > 1 else { return try files.first?.sync() ?? () }
+  /// Waits for all at the same time: the disk takes them together.
+  public func sync(_ files: [any WritableFile], folders: [URL]) throws {
+    let count = files.count + folders.count
     let failure = Mutex<(any Error)?>(nil)
     // More at a time win nothing, and take threads from others.
-    let lanes = min(files.count, 16)
+    let lanes = min(count, 16)
     DispatchQueue.concurrentPerform(iterations: lanes) { lane in
-      for index in stride(from: lane, to: files.count, by: lanes) {
-        do { try files[index].sync() } catch { failure.withLock { $0 = error } }
+      for index in stride(from: lane, to: count, by: lanes) {
+        do {
+          if index < files.count { try files[index].sync() } else { try syncDirectory(folders[index - files.count]) }
+        } catch { failure.withLock { $0 = error } }
       }
     }
     if let failure = failure.withLock({ $0 }) { throw failure }

@@ -130,7 +130,13 @@ package struct ServedRun: Sendable {
       policy.buffer == nil
       ? ExactSum.largestTerm : BufferedSum.largestValue(weight: weight) * Double(weight)
     for entry in tensors.entries {
-      let largest = entry.tensor.values.reduce(Float(0)) { max($0, abs($1)) }
+      // The bits of a float without its sign order as the magnitudes do.
+      let bits = entry.tensor.values.withUnsafeBufferPointer { values in
+        var bits: UInt32 = 0
+        for value in values { bits = max(bits, value.bitPattern & 0x7fff_ffff) }
+        return bits
+      }
+      let largest = Float(bitPattern: bits)
       guard Double(weight) * Double(largest) <= largestTerm else {
         return "tensor '\(entry.name)' holds a value of magnitude \(largest), which with weight \(weight) is above "
           + "\(largestTerm)"
