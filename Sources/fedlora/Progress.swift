@@ -67,7 +67,8 @@ final class Progress: Sendable {
     case .notice(let code, let text): line("\(text) (\(code))")
     case .roundOpened(let round, let attempt, _) where attempt > 1:
       line("round \(round): attempt \(attempt) with a new cohort")
-    case .clientReady, .clientLost, .roundOpened, .cohortExtended, .updateAccepted, .clientOutcome, .aggregated, .finished:
+    case .clientReady, .clientLost, .roundOpened, .cohortExtended, .updateAccepted, .clientOutcome, .aggregated,
+      .finished:
       break
     }
   }

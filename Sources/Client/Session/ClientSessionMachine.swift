@@ -166,7 +166,8 @@ package struct ClientSessionMachine: Sendable {
       return refuse(
         ManifestRefusal(
           code: "terms-changed",
-          reason: "run '\(manifest.runID)' was accepted under other terms; a run's terms never change. If this is a new run, "
+          reason:
+            "run '\(manifest.runID)' was accepted under other terms; a run's terms never change. If this is a new run, "
             + "give it a new name",
           ownerReason:
             "run '\(manifest.runID)' was accepted under other terms; a run's terms never change. If this is a new run, "
@@ -313,9 +314,13 @@ package struct ClientSessionMachine: Sendable {
     let ending: ClientOutcome.Ending =
       switch goodbye.outcome {
       case .completed: .completed
-      case .stopped: .stopped(goodbye.reason.oneLine(atMost: 512))
+      // With its last state a run has ended for good, at its budget.
+      case .stopped: tensors == nil ? .stopped(goodbye.reason.oneLine(atMost: 512)) : .completed
       case .failed, .unspecified, .UNRECOGNIZED: .failed(goodbye.reason.oneLine(atMost: 512))
       }
+    if ending == .completed, !goodbye.reason.isEmpty {
+      logger.notice("the run ended early", metadata: ["reason": .string(goodbye.reason.oneLine(atMost: 512))])
+    }
     steps.append(
       .over(
         Ending(

@@ -41,7 +41,9 @@ package struct ClientStateFolder: Sendable {
   /// - Throws: `ClientError.stateInUse` where another process has it.
   package static func lock(_ parent: URL, on disk: any FileSystem = LocalFileSystem()) throws -> any FileLock {
     try DurableFile.makeDirectory(parent, permissions: permissions, on: disk)
-    guard let lock = try disk.lock(parent.appendingPathComponent("lock")) else { throw ClientError.stateInUse(path: parent.path) }
+    guard let lock = try disk.lock(parent.appendingPathComponent("lock")) else {
+      throw ClientError.stateInUse(path: parent.path)
+    }
     return lock
   }
 

@@ -36,7 +36,8 @@ public struct EngineTrainer: LocalTrainer {
       throw ManifestRefusal(
         code: "wrong-model",
         reason: "the run is about model \(wanted)…, this client holds another one",
-        ownerReason: "the run is about model \(wanted)…, this client holds \(slots.base.fingerprintText.prefix(16))… at "
+        ownerReason:
+          "the run is about model \(wanted)…, this client holds \(slots.base.fingerprintText.prefix(16))… at "
           + "\(slots.base.folder.path)"
       )
     }
