@@ -52,8 +52,8 @@ public final class DeferredSyncs: FileSystem {
 
   /// Makes a file whose `sync` is put off.
   public func create(_ url: URL, permissions: mode_t) throws -> any WritableFile {
-    File(try disk.create(url, permissions: permissions)) { [weak self] file in
-      self?.pending.withLock { $0.files.append(file) }
+    File(try disk.create(url, permissions: permissions)) { file in
+      self.pending.withLock { $0.files.append(file) }
     }
   }
 

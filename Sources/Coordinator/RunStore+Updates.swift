@@ -52,6 +52,13 @@ extension RunStore {
         on: disk
       )
       try write { db in
+        if start != nil {
+          // Who is at work may be done before the next round is opened: too few others may be there.
+          try db.execute(
+            sql: "INSERT OR IGNORE INTO round (number, attempt, openedAt) VALUES (?, 0, ?)",
+            arguments: [round, now]
+          )
+        }
         try db.execute(
           sql: "INSERT INTO \"update\" (round, name, examples, digest, storedAt, start) VALUES (?, ?, ?, ?, ?, ?)",
           arguments: [round, name, examples, digest, now, start]

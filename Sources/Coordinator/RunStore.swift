@@ -159,7 +159,10 @@ public final class RunStore: Sendable {
   func openGroup(_ group: Group) { grouping.open(group) }
   func closeGroup() { grouping.close() }
 
-  /// Which thread has a group open, if any. Only that thread comes near the group.
+  /// Which thread has a group open, if any.
+  ///
+  /// Unchecked, because a `Database` is bound to its thread and the compiler cannot see threads: `group` is read and written
+  /// only by the thread that opened it, which `lock` holds and every other thread finds to be another.
   private final class Grouping: @unchecked Sendable {
     private let lock = Mutex<pthread_t?>(nil)
     private var group: Group?

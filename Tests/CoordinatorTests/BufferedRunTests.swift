@@ -215,6 +215,9 @@ struct BufferedRunTests {
     try keep("b", in: 2, from: 1, 5)
     // a moves the state by 1; b, a round behind, by half of what it changed: (1 + ½·4)/2 and (1 + ½·3)/2.
     #expect(try commit(2, [contribution("a", 2), contribution("b", 1)])["m.lora_A.weight"]?.values == [4.5, 4.25])
+    // An update can come before the next round is opened, while too few others are there.
+    try keep("e", in: 3, from: 2, 7)
+    #expect(try store.recover(isBuffered: true).attempt == 0)
     try store.openAttempt(round: 3, attempt: 1, cohort: ["a", "b", "d"])
     try store.record(name: "d", round: 3, code: ReasonCode.declined, reason: "")
     try keep("b", in: 3, from: 3, 6)
@@ -222,10 +225,11 @@ struct BufferedRunTests {
     store = try RunStore.open(at: directory)
 
     let recovered = try store.recover(isBuffered: true)
-    #expect(recovered.starts == ["a": 3, "b": 3, "c": 1, "d": 3])
+    #expect(recovered.starts == ["a": 3, "b": 3, "c": 1, "d": 3, "e": 2])
     #expect(
       recovered.members == [
         "a": .training, "b": .accepted(examples: 2, digest: "b-3"), "c": .training, "d": .declined,
+        "e": .accepted(examples: 2, digest: "e-2"),
       ]
     )
     #expect(recovered.settled == [contribution("a", 2), contribution("b", 1)])

@@ -203,7 +203,10 @@ package final class FaultWorld {
     guard let coordinator, coordinator.process == process else { return }
     coordinator.takeUp { body(coordinator) }
     if disk.isDown { return coordinatorIsDown() }
-    if case .stopped? = coordinator.conductor.outcome { leave(coordinator) }
+    if case .stopped(let reason)? = coordinator.conductor.outcome {
+      if reason.contains("folder"), !disk.isFull { promises.violated("stopped although the disk is well: \(reason)") }
+      leave(coordinator)
+    }
   }
 
   /// The run was stopped: the process ends by itself.

@@ -60,21 +60,34 @@ package final class RunConductor {
   ///
   /// A private release is charged before its noise is drawn, whatever becomes of the rest: where clients are the unit of
   /// privacy each change is durable by itself.
-  package func together(_ body: () -> Void) {
-    guard account == nil else { return body() }
+  /// - Returns: whether all of it is durable.
+  @discardableResult
+  package func together(_ body: () -> Void) -> Bool {
+    guard account == nil else {
+      body()
+      return true
+    }
+    let outcomeBefore = outcome
     outlet.hold()
     do {
       try records.together(body)
       outlet.letGo()
+      return true
     } catch {
+      logger.error("changes were not made durable", metadata: ["reason": .string("\(error)")])
+      // After the end nothing that is said promises anything, and the end itself is durable.
+      if outcomeBefore != nil {
+        outlet.letGo()
+        return false
+      }
       outlet.drop()
       inbox = []
       outcome = nil
-      logger.error("changes were not made durable", metadata: ["reason": .string("\(error)")])
-      guard case .storeFailed(let reason) = RunConductor.failure(error) else { return }
+      guard case .storeFailed(let reason) = RunConductor.failure(error) else { return false }
       // Where the end was among what is lost, the state has ended already; whoever resumes the run finds it again.
       _ = state.apply(.storeFailed(reason: reason), now: outlet.now)
       finish(.stopped(reason: reason))
+      return false
     }
   }
 

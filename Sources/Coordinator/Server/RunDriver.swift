@@ -69,9 +69,10 @@ actor RunDriver {
 
   /// The operator asks for something.
   func answer(_ request: OperatorRequest) -> OperatorReply {
-    var reply = OperatorReply(message: "the disk failed", isAccepted: false, status: conductor.liveStatus)
-    atOnce { reply = conductor.answer(request) }
-    return reply
+    var reply: OperatorReply?
+    let isDurable = atOnce { reply = conductor.answer(request) }
+    if isDurable, let reply { return reply }
+    return OperatorReply(message: "the run's folder cannot be written", isAccepted: false, status: conductor.liveStatus)
   }
 
   /// A connection was made.
@@ -113,9 +114,11 @@ actor RunDriver {
   }
 
   /// Takes something up after all that has happened before it.
-  private func atOnce(_ what: () -> Void) {
+  /// - Returns: whether what it changed is durable.
+  @discardableResult
+  private func atOnce(_ what: () -> Void) -> Bool {
     catchUp()
-    conductor.together(what)
+    return conductor.together(what)
   }
 
   // MARK: The end
