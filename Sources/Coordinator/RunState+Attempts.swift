@@ -12,7 +12,8 @@ extension RunState {
 
   mutating func startIfPossible(_ now: RunInstant, _ effects: inout [RunEffect]) {
     if policy.buffer != nil, phase == .open { return refill(&effects) }
-    guard phase == .waiting, expected.isEmpty else { return }
+    // An asynchronous run depends on time in any case: its rounds do not wait for those who were ready before a restart.
+    guard phase == .waiting, expected.isEmpty || policy.buffer != nil else { return }
     guard case .seeded(let rule) = policy.draw else { return askForDraw(&effects) }
     let candidates = self.candidates
     let isFirst = current.round == 1 && current.attempt == 0

@@ -105,10 +105,8 @@ extension RunState {
     return next
   }
 
-  /// Takes up an asynchronous run where its store left it. Rounds do not wait for those who were ready before: an asynchronous run
-  /// depends on time in any case.
+  /// Takes up an asynchronous run where its store left it.
   mutating func takeUp(_ recovered: RecoveredRun, _ buffer: BufferTerms) {
-    expected = []
     current.starts = recovered.starts
     settle(recovered.settled)
     for (name, status) in current.members where status == .training || status == .lost {

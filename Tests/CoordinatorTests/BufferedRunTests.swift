@@ -251,4 +251,26 @@ struct BufferedRunTests {
     let stale = RunState.Admission.answered(.late, code: ReasonCode.stale)
     #expect(try resumed(mostStale: 1).admission(name: "c", round: 1, digest: "c-1") == stale)
   }
+
+  @Test("wait for nobody after a restart, and know at the deadline who has not come back")
+  func afterARestart() throws {
+    var driver = try BufferedDriver(["a"], atWork: 2, size: 2)
+    driver.state = RunState(
+      policy: driver.state.policy,
+      seed: 3,
+      recovered: RecoveredRun(
+        lastCommittedRound: 1,
+        lastContributions: [],
+        attempt: 0,
+        members: [:],
+        outcome: nil,
+        roster: ["a", "b", "c"]
+      )
+    )
+    #expect(driver.state.resume(now: at(0)) == [.armTimer(round: 0, attempt: 0, at: at(60))])
+    let back = driver.play(.clientReady(name: "a", examples: 1, pendingRound: nil))
+    #expect(back.asked == ["a"] && !back.contains(.roster(name: "a", isReady: true)))
+    let later = driver.play(.deadlinePassed(round: 0, attempt: 0), at: 60)
+    #expect(later == [.roster(name: "b", isReady: false), .roster(name: "c", isReady: false)])
+  }
 }
