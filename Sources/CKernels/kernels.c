@@ -95,6 +95,31 @@ void fl_layernorm_backward(const float *dy, const float *x, const float *mean, c
                            float *dx, size_t rows, size_t cols) {
   DISPATCH(layernorm_backward(dy, x, mean, rstd, gamma, dx, rows, cols))
 }
+void fl_rmsnorm_forward(const float *x, const float *gamma, float epsilon, float *y, float *rstd, size_t rows,
+                        size_t cols) {
+  DISPATCH(rmsnorm_forward(x, gamma, epsilon, y, rstd, rows, cols))
+}
+void fl_rmsnorm_backward(const float *dy, const float *x, const float *rstd, const float *gamma, float *dx, size_t rows,
+                         size_t cols) {
+  DISPATCH(rmsnorm_backward(dy, x, rstd, gamma, dx, rows, cols))
+}
+void fl_rotate(float *x, const float *cosine, const float *sine, size_t rows, size_t heads, size_t headSize,
+               size_t rotary, float sign) {
+  DISPATCH(rotate(x, cosine, sine, rows, heads, headSize, rotary, sign))
+}
+void fl_silu_gate_forward(const float *gate, const float *up, float *y, size_t n) {
+  DISPATCH(silu_gate_forward(gate, up, y, n))
+}
+void fl_silu_gate_backward(const float *gate, const float *up, const float *dy, float *dgate, float *dup, size_t n) {
+  DISPATCH(silu_gate_backward(gate, up, dy, dgate, dup, n))
+}
+void fl_softmax_causal(float *s, float *lse, size_t rows, float scale, size_t window) {
+  DISPATCH(softmax_causal(s, lse, rows, scale, window))
+}
+void fl_softmax_causal_restore(float *s, const float *lse, size_t rows, float scale, size_t window) {
+  DISPATCH(softmax_causal_restore(s, lse, rows, scale, window))
+}
+float fl_largest(const float *x, size_t n) { DISPATCH(largest(x, n)) }
 void fl_add(float *y, const float *x, size_t n) { DISPATCH(add(y, x, n)) }
 void fl_axpy(float a, const float *x, float *y, size_t n) { DISPATCH(axpy(a, x, y, n)) }
 void fl_quantise_add(const float *x, float scale, int32_t *sum, size_t n) { DISPATCH(quantise_add(x, scale, sum, n)) }

@@ -16,13 +16,17 @@ struct OracleFolder: CustomStringConvertible, Sendable {
   )
 
   /// Larger ones beside the checkout, where they exist.
-  static let shared: [OracleFolder] = ["bert", "bert_nohead"].map {
-    OracleFolder(url: packageRoot.deletingLastPathComponent().appendingPathComponent("shared/oracle/\($0)"))
-  }.filter { FileManager.default.fileExists(atPath: $0.url.path) }
+  static let shared: [OracleFolder] = beside(["bert", "bert_nohead"])
+
+  static func beside(_ names: [String]) -> [OracleFolder] {
+    names.map {
+      OracleFolder(url: packageRoot.deletingLastPathComponent().appendingPathComponent("shared/oracle/\($0)"))
+    }.filter { FileManager.default.fileExists(atPath: $0.url.path) }
+  }
 
   static let all = committed + shared
 
-  private static func folders(under url: URL) -> [OracleFolder] {
+  static func folders(under url: URL) -> [OracleFolder] {
     let found = (try? FileManager.default.contentsOfDirectory(at: url, includingPropertiesForKeys: nil)) ?? []
     return found.sorted { $0.path < $1.path }
       .filter { FileManager.default.fileExists(atPath: $0.appendingPathComponent("oracle.json").path) }

@@ -1,4 +1,4 @@
-"""Writes Tests/EngineTests/Fixtures/bert: small random BERTs with LoRA, and what transformers, peft and PyTorch compute.
+"""Writes Tests/EngineTests/Fixtures/bert: small random BERTs and encoders like it with LoRA, and what transformers, peft and PyTorch compute.
 
     python3 Tests/Oracles/make_bert_fixtures.py
 
@@ -22,6 +22,9 @@ trained tensors, the head included.
     bare       the same, names without the prefix, the classifier only beside the adapter
     mean       masked mean of the last hidden state and a linear head, no pooler, no prefix; rsLoRA on query, key, value and
                dense (that is attention.output.dense, intermediate.dense and output.dense)
+    roberta    RoBERTa: mean pooling, LoRA on query, key and dense; its positions begin at 2
+    electra    ELECTRA: mean pooling, LoRA on value and dense
+    distilbert DistilBERT: mean pooling, LoRA on q_lin, out_lin and lin1; no token types
 """
 
 import json
@@ -31,7 +34,7 @@ import shutil
 import torch
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
 from safetensors.torch import save_file
-from transformers import BertConfig, BertForSequenceClassification, BertModel
+from transformers import AutoConfig, AutoModel, BertForSequenceClassification
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 OUT = pathlib.Path(__file__).resolve().parents[1] / "EngineTests" / "Fixtures" / "bert"
@@ -40,19 +43,21 @@ SGD = {"lr": 0.02}
 ADAMW = {"lr": 0.01, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.01}
 
 
-class BertWithMeanPooling(torch.nn.Module):
+class EncoderWithMeanPooling(torch.nn.Module):
     """The masked mean of the last hidden state and a linear head."""
 
     def __init__(self, config):
         super().__init__()
         self.config = config
-        self.bert = BertModel(config, add_pooling_layer=False)
+        options = {} if config.model_type in ("distilbert", "electra") else {"add_pooling_layer": False}
+        setattr(self, config.model_type, AutoModel.from_config(config, **options))
         self.classifier = torch.nn.Linear(config.hidden_size, config.num_labels)
 
     def forward(self, input_ids, attention_mask, token_type_ids, **options):
-        output = self.bert(
-            input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids,
-            output_hidden_states=options.get("output_hidden_states", False),
+        types = {} if self.config.model_type == "distilbert" else {"token_type_ids": token_type_ids}
+        output = getattr(self, self.config.model_type)(
+            input_ids=input_ids, attention_mask=attention_mask,
+            output_hidden_states=options.get("output_hidden_states", False), **types,
         )
         weights = attention_mask.unsqueeze(-1).to(output.last_hidden_state.dtype)
         pooled = (output.last_hidden_state * weights).sum(1) / weights.sum(1)
@@ -63,22 +68,36 @@ FIXTURES = {
     "prefixed": {"seed": 101, "pooling": "pooler", "prefix": True, "rslora": False, "targets": ["query", "value"], "r": 4, "alpha": 8},
     "bare": {"seed": 102, "pooling": "pooler", "prefix": False, "rslora": False, "targets": ["query", "value"], "r": 4, "alpha": 8},
     "mean": {"seed": 103, "pooling": "mean", "prefix": False, "rslora": True, "targets": ["query", "key", "value", "dense"], "r": 2, "alpha": 4},
+    "roberta": {"type": "roberta", "seed": 104, "pooling": "mean", "prefix": True, "rslora": False, "targets": ["query", "key", "dense"], "r": 2, "alpha": 4,
+                "config": {"type_vocab_size": 1, "pad_token_id": 1, "layer_norm_eps": 1e-5}},
+    "electra": {"type": "electra", "seed": 105, "pooling": "mean", "prefix": True, "rslora": False, "targets": ["value", "dense"], "r": 2, "alpha": 4,
+                "config": {"embedding_size": 16}},
+    "distilbert": {"type": "distilbert", "seed": 106, "pooling": "mean", "prefix": True, "rslora": False, "targets": ["q_lin", "out_lin", "lin1"], "r": 2,
+                   "alpha": 4, "config": {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 24, "dropout": 0.0, "attention_dropout": 0.0}},
 }
+
+
+def configuration(options):
+    """The keys of config.json that shape the model."""
+    shape = {
+        "vocab_size": VOCABULARY, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24,
+        "max_position_embeddings": 24, "type_vocab_size": 2, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
+        "pad_token_id": 0,
+    }
+    if options.get("type") == "distilbert":
+        shape = {key: shape[key] for key in ("vocab_size", "max_position_embeddings", "pad_token_id")}
+    return shape | options.get("config", {})
 
 
 def make_model(options):
     torch.manual_seed(options["seed"])
-    config = BertConfig(
-        vocab_size=VOCABULARY, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24,
-        max_position_embeddings=24, type_vocab_size=2, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
-        num_labels=LABELS, pad_token_id=0,
-    )
-    make = BertWithMeanPooling if options["pooling"] == "mean" else BertForSequenceClassification
+    config = AutoConfig.for_model(options.get("type", "bert"), **configuration(options), num_labels=LABELS)
+    make = EncoderWithMeanPooling if options["pooling"] == "mean" else BertForSequenceClassification
     model = make(config)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             scale = 0.4 if parameter.ndim == 2 else 0.2
-            parameter.copy_(torch.randn(parameter.shape) * scale + (1.0 if name.endswith("LayerNorm.weight") else 0.0))
+            parameter.copy_(torch.randn(parameter.shape) * scale + (1.0 if name.lower().endswith(("layernorm.weight", "layer_norm.weight")) else 0.0))
     # The float64 reference starts from the values that the float32 files hold.
     return model.float().eval()
 
@@ -96,17 +115,20 @@ def adapt(model, options):
     return adapted.eval()
 
 
-def make_batches(seed):
+def make_batches(options):
+    seed, padding = options["seed"] + 1000, configuration(options)["pad_token_id"]
+    types = options.get("config", {}).get("type_vocab_size", 2)
     generator = torch.Generator().manual_seed(seed)
     batches = []
     for _ in range(3):
         lengths = torch.randint(3, LENGTH + 1, (BATCH,), generator=generator)
         lengths[int(torch.randint(BATCH, (1,), generator=generator))] = LENGTH
-        ids = torch.randint(5, VOCABULARY, (BATCH, LENGTH), generator=generator)
+        ids = torch.randint(5, VOCABULARY, (BATCH, LENGTH), generator=generator)  # no special token
         mask = (torch.arange(LENGTH) < lengths.unsqueeze(1)).long()
         second = (torch.arange(LENGTH) >= (lengths.unsqueeze(1) + 1) // 2).long()
         batches.append({
-            "input_ids": ids * mask, "attention_mask": mask, "token_type_ids": second * mask,
+            "input_ids": ids * mask + padding * (1 - mask), "attention_mask": mask,
+            "token_type_ids": second * mask if types > 1 and options.get("type") != "distilbert" else 0 * mask,
             "labels": torch.randint(LABELS, (BATCH,), generator=generator),
         })
     return batches
@@ -224,7 +246,7 @@ def write(name, options):
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "model").mkdir(parents=True)
     (folder / "adapter").mkdir()
-    batches = make_batches(options["seed"] + 1000)
+    batches = make_batches(options)
     base, adapter, exact = compute(options, batches, torch.float64)
     _, _, single = compute(options, batches, torch.float32)
     check_by_hand(options, base, adapter, batches, exact)
@@ -232,17 +254,17 @@ def write(name, options):
     weights = {
         file_name(key, options): value.float().contiguous()
         for key, value in base.items()
-        if "_ids" not in key and (options["prefix"] or not key.startswith("classifier"))
+        if "_ids" not in key and (options["prefix"] and options["pooling"] == "pooler" or not key.startswith("classifier"))
     }
     save_file(weights, folder / "model" / "model.safetensors", metadata={"format": "pt"})
+    own_head = options["prefix"] and options["pooling"] == "pooler"
     config = {
-        "architectures": ["BertForSequenceClassification" if options["prefix"] else "BertModel"],
-        "attention_probs_dropout_prob": 0.0, "hidden_act": "gelu", "hidden_dropout_prob": 0.0, "hidden_size": 16,
-        "initializer_range": 0.02, "intermediate_size": 24, "layer_norm_eps": 1e-12, "max_position_embeddings": 24,
-        "model_type": "bert", "num_attention_heads": 2, "num_hidden_layers": 2, "pad_token_id": 0, "type_vocab_size": 2,
-        "vocab_size": VOCABULARY,
-    }
-    if options["prefix"]:
+        "architectures": ["BertForSequenceClassification" if own_head else "BertModel"], "hidden_act": "gelu",
+        "initializer_range": 0.02, "layer_norm_eps": 1e-12, "model_type": "bert",
+    } | configuration(options)
+    if "type" in options:
+        config |= {"architectures": [type(getattr(make_model(options), options["type"])).__name__], "model_type": options["type"]}
+    if own_head:
         config["id2label"] = {str(index): f"LABEL_{index}" for index in range(LABELS)}
         config["label2id"] = {f"LABEL_{index}": index for index in range(LABELS)}
     (folder / "model" / "config.json").write_text(json.dumps(config, indent=1) + "\n")
@@ -255,7 +277,7 @@ def write(name, options):
         "inference_mode": True, "init_lora_weights": True, "layers_pattern": None, "layers_to_transform": None,
         "lora_alpha": options["alpha"], "lora_dropout": 0.0, "modules_to_save": ["classifier"], "peft_type": "LORA",
         "r": options["r"], "rank_pattern": {}, "revision": None, "target_modules": sorted(options["targets"]),
-        "task_type": "SEQ_CLS" if options["prefix"] else None, "use_dora": False, "use_rslora": options["rslora"],
+        "task_type": "SEQ_CLS" if own_head else None, "use_dora": False, "use_rslora": options["rslora"],
     }
     (folder / "adapter" / "adapter_config.json").write_text(json.dumps(adapter_config, indent=1) + "\n")
 
@@ -263,7 +285,7 @@ def write(name, options):
     save_file(inputs, folder / "inputs.safetensors")
     save_file({key: value.float().contiguous() for key, value in exact.items()}, folder / "expected.safetensors")
     oracle = {
-        "name": name, "model_type": "bert", "task": "cls", "seed": options["seed"], "pooling": options["pooling"],
+        "name": name, "model_type": options.get("type", "bert"), "task": "cls", "seed": options["seed"], "pooling": options["pooling"],
         "labels": LABELS, "trained": sorted(key.removeprefix("grad.") for key in exact if key.startswith("grad.")),
         "lora": {
             "r": options["r"], "lora_alpha": options["alpha"], "use_rslora": options["rslora"],

@@ -40,6 +40,33 @@ void fl_layernorm_backward(const float *_Nonnull dy, const float *_Nonnull x, co
                            const float *_Nonnull rstd, const float *_Nonnull gamma, float *_Nonnull dx, size_t rows,
                            size_t cols);
 
+/// y = x · rstd · gamma by row with rstd = 1 / √(mean of x² + epsilon): RMSNorm (Zhang and Sennrich, arXiv:1910.07467).
+void fl_rmsnorm_forward(const float *_Nonnull x, const float *_Nonnull gamma, float epsilon, float *_Nonnull y,
+                        float *_Nonnull rstd, size_t rows, size_t cols);
+/// dx = gradient of RMSNorm with respect to its input; gamma is frozen. `dx` may equal `dy`.
+void fl_rmsnorm_backward(const float *_Nonnull dy, const float *_Nonnull x, const float *_Nonnull rstd,
+                         const float *_Nonnull gamma, float *_Nonnull dx, size_t rows, size_t cols);
+
+/// Turns element j of the first `rotary` of each head with element j + rotary / 2 by the angle whose cosine and sine
+/// stand at [row][j] (rows × rotary / 2 each), in place: rotary positions (Su and others, arXiv:2104.09864) with the
+/// halves of a head as pairs. `sign` −1 turns back, which is also the gradient.
+void fl_rotate(float *_Nonnull x, const float *_Nonnull cosine, const float *_Nonnull sine, size_t rows, size_t heads,
+               size_t headSize, size_t rotary, float sign);
+
+/// y[i] = gate[i] · σ(gate[i]) · up[i]: SwiGLU (Shazeer, arXiv:2002.05202).
+void fl_silu_gate_forward(const float *_Nonnull gate, const float *_Nonnull up, float *_Nonnull y, size_t n);
+/// The gradients of gate and up from that of y. `dup` may equal `dy`.
+void fl_silu_gate_backward(const float *_Nonnull gate, const float *_Nonnull up, const float *_Nonnull dy,
+                           float *_Nonnull dgate, float *_Nonnull dup, size_t n);
+
+/// As `fl_softmax_rows` for a square matrix in which row r sees the last `window` columns up to r; the others become 0.
+void fl_softmax_causal(float *_Nonnull s, float *_Nonnull lse, size_t rows, float scale, size_t window);
+/// As `fl_softmax_restore` under the same mask.
+void fl_softmax_causal_restore(float *_Nonnull s, const float *_Nonnull lse, size_t rows, float scale, size_t window);
+
+/// The largest of `n` > 0 values.
+float fl_largest(const float *_Nonnull x, size_t n);
+
 /// y[i] += x[i].
 void fl_add(float *_Nonnull y, const float *_Nonnull x, size_t n);
 /// y[i] += a · x[i].

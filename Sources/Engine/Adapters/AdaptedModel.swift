@@ -23,7 +23,8 @@ public struct ClassificationHead: Sendable, Equatable {
   }
 }
 
-/// A frozen model with a place for LoRA on some of its modules and a classification head.
+/// A frozen model with a place for LoRA on some of its modules, and a classification head or none: without one it is a language
+/// model, whose own frozen head predicts the next token.
 ///
 /// It holds no parameter values: those are flat vectors in `layout`, one per client.
 public struct AdaptedModel: Sendable {
@@ -39,8 +40,8 @@ public struct AdaptedModel: Sendable {
   public let base: FrozenModel
   /// The adapter.
   public let adapter: LoRAConfiguration
-  /// The head.
-  public let head: ClassificationHead
+  /// The classification head; nil in a language model.
+  public let head: ClassificationHead?
   /// Names, shapes and places of all parameters.
   public let layout: ParameterLayout
 
@@ -55,12 +56,20 @@ public struct AdaptedModel: Sendable {
   let lowestAdaptedLayer: Int
 
   /// Finds the target modules and lays the parameters out.
-  /// - Throws: `ModelError` when no module matches, the rank exceeds a module's width, or the pooler is missing.
-  public init(base: FrozenModel, adapter: LoRAConfiguration, head: ClassificationHead) throws {
-    guard head.labelCount >= 2 else {
+  /// - Throws: `ModelError` when no module matches, the rank exceeds a module's width, or the pooler or the head of a language
+  ///   model is missing.
+  public init(base: FrozenModel, adapter: LoRAConfiguration, head: ClassificationHead?) throws {
+    if let head, head.labelCount < 2 {
       throw ModelError.badOption(name: "labels", found: "\(head.labelCount)", expected: "at least 2")
     }
-    if head.pooling == .pooler, base.pooler == nil {
+    if head == nil, base.languageHead == nil {
+      throw ModelError.badOption(
+        name: "task",
+        found: "language model",
+        expected: "classification, because the checkpoint has no head that predicts tokens"
+      )
+    }
+    if head?.pooling == .pooler, base.pooler == nil {
       throw ModelError.badOption(
         name: "pooling",
         found: "pooler",
@@ -101,13 +110,14 @@ public struct AdaptedModel: Sendable {
     }
     let names = base.names
     slots = try (0..<base.spec.layerCount).map { layer in
-      try LayerModule.allCases.map { module in
+      try base.spec.modules.map { module in
         let (input, output) = module.sizes(base.spec)
         return try slot(names.modulePrefix + names.module(layer, module), input, output)
       }
     }
     let hidden = base.spec.hiddenSize
-    poolerSlot = head.pooling == .pooler ? try slot(names.modulePrefix + names.pooler, hidden, hidden) : nil
+    poolerSlot =
+      head?.pooling == .pooler ? try names.pooler.flatMap { try slot(names.modulePrefix + $0, hidden, hidden) } : nil
     guard adapted > 0 else {
       throw ModelError.noSuchModule(
         targets: adapter.targets.texts,
@@ -125,9 +135,11 @@ public struct AdaptedModel: Sendable {
       projections = nil
     }
     classifierWeightOffset = offset
-    classifierBiasOffset = offset + head.labelCount * hidden
-    tensors.append(("classifier.weight", [head.labelCount, hidden], .head))
-    tensors.append(("classifier.bias", [head.labelCount], .head))
+    classifierBiasOffset = offset + (head?.labelCount ?? 0) * hidden
+    if let head {
+      tensors.append(("classifier.weight", [head.labelCount, hidden], .head))
+      tensors.append(("classifier.bias", [head.labelCount], .head))
+    }
     layout = ParameterLayout(tensors)
     lowestAdaptedLayer =
       slots.firstIndex { layer in layer.contains { $0 != nil } } ?? base.spec.layerCount

@@ -88,7 +88,7 @@ struct AdaptedLinear {
     scratch: UnsafeMutablePointer<Float>
   ) {
     let (input, output) = (linear.inputSize, linear.outputSize)
-    fl_fill_rows(y, linear.bias, rows, output)
+    if let bias = linear.bias { fl_fill_rows(y, bias, rows, output) }
     BLAS.sgemm(
       transA: false,
       transB: true,
@@ -99,7 +99,7 @@ struct AdaptedLinear {
       lda: input,
       b: linear.weight,
       ldb: input,
-      beta: 1,
+      beta: linear.bias == nil ? 0 : 1,
       c: y,
       ldc: output
     )

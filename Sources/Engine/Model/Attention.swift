@@ -3,16 +3,35 @@ import FedLoRALinearAlgebra
 
 /// Multi-head self-attention over packed sequences: each sequence and head by itself, so padding does not exist.
 ///
-/// Softmax(Q Kᵀ / √d) V per head. Backward recomputes the probabilities from the stored log-sum-exp instead of
+/// Softmax(Q Kᵀ / √d) V per head of queries; several heads of queries may share one of keys and values. Backward recomputes the probabilities from the stored log-sum-exp instead of
 /// keeping an L × L matrix per head: one more product of 2 L² d flops for L² floats less per head and layer.
 struct Attention {
   let headCount: Int
+  let keyValueHeadCount: Int
   let headSize: Int
+  let direction: TransformerSpec.AttentionDirection
 
   private var width: Int { headCount * headSize }
+  private var keyValueWidth: Int { keyValueHeadCount * headSize }
+  /// Heads of queries to one of keys and values.
+  private var groupSize: Int { headCount / keyValueHeadCount }
   private var scale: Float { 1 / Float(headSize).squareRoot() }
 
-  /// Writes the context (T × hidden) and the log-sum-exp (heads × T) of the sequences that `offsets` describe.
+  private func softmax(_ scores: UnsafeMutablePointer<Float>, _ lse: UnsafeMutablePointer<Float>, _ length: Int) {
+    switch direction {
+    case .bidirectional: fl_softmax_rows(scores, lse, length, length, scale)
+    case .causal(let window): fl_softmax_causal(scores, lse, length, scale, window ?? .max)
+    }
+  }
+
+  private func restore(_ scores: UnsafeMutablePointer<Float>, _ lse: UnsafePointer<Float>, _ length: Int) {
+    switch direction {
+    case .bidirectional: fl_softmax_restore(scores, lse, length, length, scale)
+    case .causal(let window): fl_softmax_causal_restore(scores, lse, length, scale, window ?? .max)
+    }
+  }
+
+  /// Writes the context (T × all heads of queries) and the log-sum-exp (heads × T) of the sequences that `offsets` describe.
   func forward(
     _ buffers: LayerBuffers,
     offsets: UnsafeBufferPointer<Int>,
@@ -24,6 +43,7 @@ struct Attention {
       let length = offsets[sequence + 1] - offsets[sequence]
       for head in 0..<headCount {
         let place = start * width + head * headSize
+        let shared = start * keyValueWidth + head / groupSize * headSize
         let lse = buffers.logSumExp + head * tokens + start
         BLAS.sgemm(
           transA: false,
@@ -33,12 +53,12 @@ struct Attention {
           k: headSize,
           a: buffers.query + place,
           lda: width,
-          b: buffers.key + place,
-          ldb: width,
+          b: buffers.key + shared,
+          ldb: keyValueWidth,
           c: scores,
           ldc: length
         )
-        fl_softmax_rows(scores, lse, length, length, scale)
+        softmax(scores, lse, length)
         BLAS.sgemm(
           transA: false,
           transB: false,
@@ -47,8 +67,8 @@ struct Attention {
           k: length,
           a: scores,
           lda: length,
-          b: buffers.value + place,
-          ldb: width,
+          b: buffers.value + shared,
+          ldb: keyValueWidth,
           c: buffers.context + place,
           ldc: width
         )
@@ -56,7 +76,7 @@ struct Attention {
     }
   }
 
-  /// Turns the context's gradient into those of query, key and value (all T × hidden; overwritten).
+  /// Turns the context's gradient into those of query, key and value (overwritten).
   ///
   /// dV = Pᵀ dO, dP = dO Vᵀ, dS = P ∘ (dP − Σ P ∘ dP) / √d, dQ = dS K, dK = dSᵀ Q.
   func backward(
@@ -75,6 +95,9 @@ struct Attention {
       let length = offsets[sequence + 1] - offsets[sequence]
       for head in 0..<headCount {
         let place = start * width + head * headSize
+        let shared = start * keyValueWidth + head / groupSize * headSize
+        // The heads that share keys and values add their gradients.
+        let sum: Float = head % groupSize == 0 ? 0 : 1
         let lse = buffers.logSumExp + head * tokens + start
         BLAS.sgemm(
           transA: false,
@@ -84,12 +107,12 @@ struct Attention {
           k: headSize,
           a: buffers.query + place,
           lda: width,
-          b: buffers.key + place,
-          ldb: width,
+          b: buffers.key + shared,
+          ldb: keyValueWidth,
           c: scores,
           ldc: length
         )
-        fl_softmax_restore(scores, lse, length, length, scale)
+        restore(scores, lse, length)
         BLAS.sgemm(
           transA: true,
           transB: false,
@@ -100,8 +123,9 @@ struct Attention {
           lda: length,
           b: gradContext + place,
           ldb: width,
-          c: gradValue + place,
-          ldc: width
+          beta: sum,
+          c: gradValue + shared,
+          ldc: keyValueWidth
         )
         BLAS.sgemm(
           transA: false,
@@ -111,8 +135,8 @@ struct Attention {
           k: headSize,
           a: gradContext + place,
           lda: width,
-          b: buffers.value + place,
-          ldb: width,
+          b: buffers.value + shared,
+          ldb: keyValueWidth,
           c: gradScores,
           ldc: length
         )
@@ -125,8 +149,8 @@ struct Attention {
           k: length,
           a: gradScores,
           lda: length,
-          b: buffers.key + place,
-          ldb: width,
+          b: buffers.key + shared,
+          ldb: keyValueWidth,
           c: gradQuery + place,
           ldc: width
         )
@@ -140,8 +164,9 @@ struct Attention {
           lda: length,
           b: buffers.query + place,
           ldb: width,
-          c: gradKey + place,
-          ldc: width
+          beta: sum,
+          c: gradKey + shared,
+          ldc: keyValueWidth
         )
       }
     }

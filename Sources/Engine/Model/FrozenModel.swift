@@ -11,18 +11,18 @@ public final class FrozenModel: @unchecked Sendable {
   /// A frozen linear module: `weight` is `[output, input]` row-major.
   struct Linear {
     let weight: UnsafePointer<Float>
-    let bias: UnsafePointer<Float>
+    let bias: UnsafePointer<Float>?
     let inputSize: Int
     let outputSize: Int
   }
 
-  /// A frozen layer norm.
+  /// A frozen norm; only layer norms shift.
   struct Norm {
     let gamma: UnsafePointer<Float>
-    let beta: UnsafePointer<Float>
+    let beta: UnsafePointer<Float>?
   }
 
-  /// The frozen tensors of one encoder layer.
+  /// The frozen tensors of one layer.
   struct Layer {
     /// By `LayerModule.rawValue`.
     let modules: [Linear]
@@ -41,11 +41,14 @@ public final class FrozenModel: @unchecked Sendable {
 
   let names: TensorNames
   let wordEmbeddings: UnsafePointer<Float>
-  let positionEmbeddings: UnsafePointer<Float>
+  let positionEmbeddings: UnsafePointer<Float>?
   let tokenTypeEmbeddings: UnsafePointer<Float>?
-  let embeddingNorm: Norm
+  let embeddingNorm: Norm?
   let layers: [Layer]
+  let finalNorm: Norm?
   let pooler: Linear?
+  /// `[vocabulary, hidden]`: what turns a decoder's vectors into logits; nil in an encoder, and in a decoder without it.
+  let languageHead: UnsafePointer<Float>?
 
   private let weights: WeightStore
 
@@ -56,10 +59,10 @@ public final class FrozenModel: @unchecked Sendable {
     let (spec, names) = try ModelFamily.resolve(config)
     let store = WeightStore(try CheckpointFolder(folder), prefixes: names.prefixes, probe: names.wordEmbeddings)
     let hidden = spec.hiddenSize
-    func linear(_ path: String, _ input: Int, _ output: Int) throws -> Linear {
+    func linear(_ path: String, _ input: Int, _ output: Int, hasBias: Bool) throws -> Linear {
       Linear(
         weight: try store.pointer("\(path).weight", shape: [output, input]),
-        bias: try store.pointer("\(path).bias", shape: [output]),
+        bias: hasBias ? try store.pointer("\(path).bias", shape: [output]) : nil,
         inputSize: input,
         outputSize: output
       )
@@ -67,23 +70,26 @@ public final class FrozenModel: @unchecked Sendable {
     func norm(_ path: String) throws -> Norm {
       Norm(
         gamma: try store.pointer("\(path).weight", shape: [hidden]),
-        beta: try store.pointer("\(path).bias", shape: [hidden])
+        beta: spec.normKind == .layer ? try store.pointer("\(path).bias", shape: [hidden]) : nil
       )
     }
     wordEmbeddings = try store.pointer(names.wordEmbeddings, shape: [spec.vocabularySize, hidden])
-    positionEmbeddings = try store.pointer(names.positionEmbeddings, shape: [spec.maximumPositions, hidden])
+    positionEmbeddings = try names.positionEmbeddings.map {
+      try store.pointer($0, shape: [spec.positionOffset + spec.maximumPositions, hidden])
+    }
     tokenTypeEmbeddings = try names.tokenTypeEmbeddings.map {
       try store.pointer($0, shape: [spec.tokenTypeCount, hidden])
     }
-    embeddingNorm = try norm(names.embeddingNorm)
+    embeddingNorm = try names.embeddingNorm.map(norm)
     // One at a time: the first layer that the checkpoint lacks ends this, whatever number the configuration names.
     var layers: [Layer] = []
     for index in 0..<spec.layerCount {
       layers.append(
         Layer(
-          modules: try LayerModule.allCases.map { module in
+          modules: try spec.modules.map { module in
             let (input, output) = module.sizes(spec)
-            return try linear(names.module(index, module), input, output)
+            let hasBias = !spec.modulesWithoutBias.contains(module)
+            return try linear(names.module(index, module), input, output, hasBias: hasBias)
           },
           attentionNorm: try norm(names.attentionNorm(index)),
           feedForwardNorm: try norm(names.feedForwardNorm(index))
@@ -91,7 +97,19 @@ public final class FrozenModel: @unchecked Sendable {
       )
     }
     self.layers = layers
-    pooler = store.contains("\(names.pooler).weight") ? try linear(names.pooler, hidden, hidden) : nil
+    finalNorm = try names.finalNorm.map(norm)
+    pooler = try names.pooler.flatMap { path in
+      store.contains("\(path).weight") ? try linear(path, hidden, hidden, hasBias: true) : nil
+    }
+    if !spec.isDecoder {
+      languageHead = nil
+    } else if let name = names.languageHead {
+      // A checkpoint of the bare decoder has none.
+      languageHead =
+        store.contains(whole: name) ? try store.pointer(whole: name, shape: [spec.vocabularySize, hidden]) : nil
+    } else {
+      languageHead = wordEmbeddings
+    }
     (fingerprint, parameterCount) = try store.identity()
     self.spec = spec
     self.names = names
@@ -106,12 +124,14 @@ public final class FrozenModel: @unchecked Sendable {
   public var adaptableModules: [(name: String, inputSize: Int, outputSize: Int)] {
     var result: [(name: String, inputSize: Int, outputSize: Int)] = []
     for (index, layer) in layers.enumerated() {
-      for module in LayerModule.allCases {
+      for module in spec.modules {
         let linear = layer.modules[module.rawValue]
         result.append((names.modulePrefix + names.module(index, module), linear.inputSize, linear.outputSize))
       }
     }
-    if let pooler { result.append((names.modulePrefix + names.pooler, pooler.inputSize, pooler.outputSize)) }
+    if let pooler, let path = names.pooler {
+      result.append((names.modulePrefix + path, pooler.inputSize, pooler.outputSize))
+    }
     return result
   }
 }
@@ -120,8 +140,10 @@ extension LayerModule {
   /// Input and output width of the module in a model of this shape.
   func sizes(_ spec: TransformerSpec) -> (input: Int, output: Int) {
     switch self {
-    case .query, .key, .value, .attentionOutput: (spec.hiddenSize, spec.hiddenSize)
-    case .feedForwardIn: (spec.hiddenSize, spec.feedForwardSize)
+    case .query: (spec.hiddenSize, spec.queryWidth)
+    case .key, .value: (spec.hiddenSize, spec.keyValueWidth)
+    case .attentionOutput: (spec.queryWidth, spec.hiddenSize)
+    case .feedForwardIn, .feedForwardGate: (spec.hiddenSize, spec.feedForwardSize)
     case .feedForwardOut: (spec.feedForwardSize, spec.hiddenSize)
     }
   }
@@ -143,10 +165,17 @@ final class WeightStore {
 
   deinit { for pointer in converted { pointer.deallocate() } }
 
-  func contains(_ name: String) -> Bool { checkpoint.file(holding: prefix + name) != nil }
+  func contains(_ name: String) -> Bool { contains(whole: prefix + name) }
 
   func pointer(_ name: String, shape: [Int]) throws -> UnsafePointer<Float> {
-    let full = prefix + name
+    try pointer(whole: prefix + name, shape: shape)
+  }
+
+  /// Takes a name as it is, without the prefix.
+  func contains(whole full: String) -> Bool { checkpoint.file(holding: full) != nil }
+
+  /// Takes a name as it is, without the prefix.
+  func pointer(whole full: String, shape: [Int]) throws -> UnsafePointer<Float> {
     guard let file = checkpoint.file(holding: full), let entry = file.entry(full) else {
       throw SafetensorsError(
         .missingTensor,

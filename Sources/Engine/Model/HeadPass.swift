@@ -4,8 +4,10 @@ import Foundation
 
 /// Pooling and classification head, forward and backward.
 extension SlicePass {
+  private var usesPooler: Bool { model.head?.pooling == .pooler }
+
   private func poolerLinear(_ buffers: PassBuffers) -> AdaptedLinear? {
-    model.head.pooling == .pooler
+    usesPooler
       ? model.base.pooler.map { adapted($0, slot: model.poolerSlot, buffers) } : nil
   }
 
@@ -26,7 +28,7 @@ extension SlicePass {
         let target = buffers.pooled + sequence * hidden
         let start = offsets[sequence] - offsets[0]
         let length = offsets[sequence + 1] - offsets[sequence]
-        if model.head.pooling == .pooler {
+        if usesPooler {
           (buffers.gathered + sequence * hidden).update(from: x + start * hidden, count: hidden)
         } else {
           target.update(repeating: 0, count: hidden)
@@ -47,7 +49,7 @@ extension SlicePass {
       )
       for index in 0..<(rows * hidden) { buffers.pooled[index] = tanhf(buffers.pooled[index]) }
     }
-    let labels = model.head.labelCount
+    let labels = model.head?.labelCount ?? 0
     fl_fill_rows(buffers.logits, input.parameters + model.classifierBiasOffset, rows, labels)
     BLAS.sgemm(
       transA: false,
@@ -75,7 +77,7 @@ extension SlicePass {
     needsPooled: Bool
   ) -> Bool {
     let hidden = model.base.spec.hiddenSize
-    let labels = model.head.labelCount
+    let labels = model.head?.labelCount ?? 0
     let rows = input.sequences.count
     if trained.contains(.head) {
       let (weight, bias) = (model.classifierWeightOffset, model.classifierBiasOffset)
@@ -143,7 +145,7 @@ extension SlicePass {
         let start = offsets[sequence] - offsets[0]
         let length = offsets[sequence + 1] - offsets[sequence]
         let target = buffers.gradient + start * hidden
-        if model.head.pooling == .pooler {
+        if usesPooler {
           target.update(repeating: 0, count: length * hidden)
           target.update(from: buffers.pooled + sequence * hidden, count: hidden)
         } else {

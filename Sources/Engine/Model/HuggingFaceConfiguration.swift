@@ -5,6 +5,8 @@ public struct HuggingFaceConfiguration {
   /// Path of the file, for messages.
   public let file: String
   private let values: [String: Any]
+  /// What stands before a key in messages: the sections that it is in.
+  private let path: String
 
   /// Reads `config.json` of `folder`.
   /// - Throws: `ModelError`.
@@ -19,7 +21,22 @@ public struct HuggingFaceConfiguration {
       throw ModelError.unreadable(file: url.path, reason: "is not a JSON object")
     }
     values = object
+    path = ""
   }
+
+  private init(file: String, path: String, values: [String: Any]) {
+    (self.file, self.path, self.values) = (file, path, values)
+  }
+
+  /// The object under `key`; nil where it is absent or null.
+  public func section(_ key: String) throws -> HuggingFaceConfiguration? {
+    if isAbsent(key) { return nil }
+    guard let object = values[key] as? [String: Any] else { throw bad(key, "an object") }
+    return HuggingFaceConfiguration(file: file, path: "\(path)\(key).", values: object)
+  }
+
+  /// Whether `key` has a value.
+  public func has(_ key: String) -> Bool { !isAbsent(key) }
 
   /// A positive whole number.
   public func count(_ key: String) throws -> Int {
@@ -32,6 +49,15 @@ public struct HuggingFaceConfiguration {
   /// A positive whole number, or `fallback` where the key is absent or null.
   public func count(_ key: String, default fallback: Int) throws -> Int {
     isAbsent(key) ? fallback : try count(key)
+  }
+
+  /// A whole number that is not negative, or `fallback` where the key is absent or null.
+  public func index(_ key: String, default fallback: Int) throws -> Int {
+    if isAbsent(key) { return fallback }
+    guard let number = number(key), let value = Int(exactly: number), value >= 0 else {
+      throw bad(key, "a whole number that is not negative")
+    }
+    return value
   }
 
   /// A finite number.
@@ -60,7 +86,7 @@ public struct HuggingFaceConfiguration {
     guard supported.contains(found) else {
       throw ModelError.unsupported(
         file: file,
-        key: key,
+        key: path + key,
         found: "'\(found)'",
         supported: supported.joined(separator: ", ")
       )
@@ -68,17 +94,30 @@ public struct HuggingFaceConfiguration {
     return found
   }
 
+  /// Whether `key` is there, if only as null.
+  public func states(_ key: String) -> Bool { values[key] != nil }
+
+  /// True or false; false where the key is absent or null.
+  public func flag(_ key: String) throws -> Bool {
+    if isAbsent(key) { return false }
+    guard let value = values[key] as? NSNumber, value.objCType.pointee == CChar(0x63) else {
+      throw bad(key, "true or false")
+    }
+    return value.boolValue
+  }
+
   /// Refuses the file where a switch that fedlora does not have is on.
   public func refuseIfTrue(_ key: String, supported: String) throws {
     if (values[key] as? NSNumber)?.boolValue == true {
-      throw ModelError.unsupported(file: file, key: key, found: "true", supported: supported)
+      throw ModelError.unsupported(file: file, key: path + key, found: "true", supported: supported)
     }
   }
 
   private func isAbsent(_ key: String) -> Bool { values[key] == nil || values[key] is NSNull }
 
-  private func bad(_ key: String, _ expected: String) -> ModelError {
+  /// The value under `key` is not what was expected.
+  public func bad(_ key: String, _ expected: String) -> ModelError {
     let found = values[key].map { "\($0)" } ?? "missing"
-    return .badConfiguration(file: file, key: key, expected: expected, found: String(found.prefix(80)))
+    return .badConfiguration(file: file, key: path + key, expected: expected, found: String(found.prefix(80)))
   }
 }

@@ -9,16 +9,31 @@ public struct PackedBatch: Sendable, Equatable {
   /// Class of each sequence; −1 where it is not known.
   public private(set) var labels: [Int] = []
 
+  /// The token that is to be predicted at each token; −1 where none is.
+  public private(set) var targets: [Int32] = []
+
   /// An empty batch.
   public init() {}
 
-  /// Adds one sequence.
+  /// Adds one sequence to classify.
   public mutating func append(tokens newTokens: [Int32], tokenTypes newTypes: [Int32], label: Int) {
     tokens.append(contentsOf: newTokens)
     tokenTypes.append(contentsOf: newTypes)
+    targets.append(contentsOf: repeatElement(-1, count: newTokens.count))
     offsets.append(tokens.count)
     labels.append(label)
   }
+
+  /// Adds one sequence in which each token predicts the next.
+  /// - Parameter isTarget: whether a token is to be predicted, by its place; the first never is.
+  public mutating func append(tokens newTokens: [Int32], isTarget: (Int) -> Bool = { _ in true }) {
+    append(tokens: newTokens, tokenTypes: [Int32](repeating: 0, count: newTokens.count), label: -1)
+    let start = tokens.count - newTokens.count
+    for place in newTokens.indices.dropFirst() where isTarget(place) { targets[start + place - 1] = newTokens[place] }
+  }
+
+  /// Number of tokens with a target.
+  public var targetCount: Int { targets.count { $0 >= 0 } }
 
   /// Number of sequences.
   public var count: Int { labels.count }
@@ -48,9 +63,9 @@ public struct PackedBatch: Sendable, Equatable {
           )
         }
       }
-      guard labels[index] < model.head.labelCount else {
+      if let head = model.head, labels[index] >= head.labelCount {
         throw ModelError.badBatch(
-          reason: "sequence \(index) has label \(labels[index]); the head has \(model.head.labelCount) classes"
+          reason: "sequence \(index) has label \(labels[index]); the head has \(head.labelCount) classes"
         )
       }
     }

@@ -1,9 +1,14 @@
-/// Activations of one encoder layer for T tokens.
+/// Activations of one layer for T tokens.
 struct LayerBuffers {
-  /// T × hidden each.
-  let query, key, value, context, attentionSum, middle, feedForwardSum, output: UnsafeMutablePointer<Float>
-  /// T × feed-forward: before the activation.
-  let preActivation: UnsafeMutablePointer<Float>
+  /// T × all heads of queries each.
+  let query, context: UnsafeMutablePointer<Float>
+  /// T × all heads of keys and values each.
+  let key, value: UnsafeMutablePointer<Float>
+  /// T × hidden each. `normed` is attention's input where norms stand before it, `feedForwardSum` the last norm's where they
+  /// stand after; the other has no elements.
+  let normed, attentionSum, middle, feedForwardSum, output: UnsafeMutablePointer<Float>
+  /// T × feed-forward: before the activation, and the gate before its own; without elements where there is none.
+  let preActivation, gate: UnsafeMutablePointer<Float>
   /// heads × T: log-sum-exp of every attention row.
   let logSumExp: UnsafeMutablePointer<Float>
   /// T each.
@@ -34,10 +39,16 @@ struct PassBuffers {
   private let saved: [LayerBuffers]
   private let firstSaved: Int
   private let scratchLayers: [LayerBuffers]
-  /// T × feed-forward, T × feed-forward.
-  let activation, gradActivation: UnsafeMutablePointer<Float>
-  /// T × hidden each.
-  let gradient, gradResidual, gradQuery, gradKey, gradValue: UnsafeMutablePointer<Float>
+  /// T × feed-forward each; the gate's gradient without elements where there is none.
+  let activation, gradActivation, gradGate: UnsafeMutablePointer<Float>
+  /// T × hidden; T × hidden or all heads of queries, whichever is wider.
+  let gradient, gradResidual: UnsafeMutablePointer<Float>
+  /// As `LayerBuffers.query`, `key` and `value`.
+  let gradQuery, gradKey, gradValue: UnsafeMutablePointer<Float>
+  /// longest × half a head's rotary width each: cosine and sine of every angle.
+  let cosine, sine: UnsafeMutablePointer<Float>
+  /// Of a language model: the last layer's output after the final norm (T × hidden), and some of its rows with their logits.
+  let finalNormed, languageRows, languageLogits: UnsafeMutablePointer<Float>
   /// T × rank; T × the widest module input.
   let gradDown, dropped: UnsafeMutablePointer<Float>
   /// longest × longest each.
@@ -61,27 +72,38 @@ struct PassBuffers {
     let s = capacity.sequences
     let h = spec.hiddenSize
     let f = spec.feedForwardSize
+    let (q, kv) = (spec.queryWidth, spec.keyValueWidth)
     let r = model.adapter.rank
+    let (before, after) = spec.normPlacement == .pre ? (h, 0) : (0, h)
+    let gateSize = spec.feedForward == .gatedSilu ? f : 0
+    let angles = capacity.longest * spec.rotaryWidth / 2
+    let labels = model.head?.labelCount ?? 0
+    let chunk = model.head == nil ? PassBuffers.languageRows(spec.vocabularySize) : 0
+    let finalSize = model.head == nil ? t * h : 0
     let foldedSize = 2 * (model.projections?.largestOutput ?? 0) * r
     let firstSaved = capacity.isTraining ? min(model.lowestAdaptedLayer, spec.layerCount) : spec.layerCount
     let scratchCount = min(2, firstSaved)
-    let layerSize = t * (8 * h + f + spec.headCount + 4 + LayerModule.allCases.count * r)
+    let layerSize = t * (2 * q + 2 * kv + 4 * h + f + gateSize + spec.headCount + 4 + spec.modules.count * r)
+    let widest = max(h, f, q)
     let total =
-      (spec.layerCount - firstSaved + scratchCount) * layerSize + t * (6 * h + 2 * f + r + max(h, f) + 2)
-      + 2 * capacity.longest * capacity.longest + s * (3 * h + r + model.head.labelCount)
-      + foldedSize
-    arena.reset(toHold: total, buffers: (spec.layerCount - firstSaved + scratchCount) * 20 + 32)
+      (spec.layerCount - firstSaved + scratchCount) * layerSize
+      + t * (2 * h + max(h, q) + q + 2 * kv + 2 * f + gateSize + widest + 2) + max(t, s) * r
+      + 2 * capacity.longest * capacity.longest + 2 * angles + s * (3 * h + r + labels)
+      + finalSize + chunk * (h + spec.vocabularySize) + foldedSize
+    arena.reset(toHold: total, buffers: (spec.layerCount - firstSaved + scratchCount) * 24 + 40)
     func makeLayer(_ slots: [AdaptedModel.Slot?]) -> LayerBuffers {
       LayerBuffers(
-        query: arena.take(t * h),
-        key: arena.take(t * h),
-        value: arena.take(t * h),
-        context: arena.take(t * h),
+        query: arena.take(t * q),
+        context: arena.take(t * q),
+        key: arena.take(t * kv),
+        value: arena.take(t * kv),
+        normed: arena.take(t * before),
         attentionSum: arena.take(t * h),
         middle: arena.take(t * h),
-        feedForwardSum: arena.take(t * h),
+        feedForwardSum: arena.take(t * after),
         output: arena.take(t * h),
         preActivation: arena.take(t * f),
+        gate: arena.take(t * gateSize),
         logSumExp: arena.take(t * spec.headCount),
         attentionMean: arena.take(t),
         attentionScale: arena.take(t),
@@ -94,28 +116,38 @@ struct PassBuffers {
     self.firstSaved = firstSaved
     saved = (firstSaved..<spec.layerCount).map { makeLayer(model.slots[$0]) }
     // In evaluation a shared layer may carry any module's adapter.
-    let anySlots = model.slots.reduce([AdaptedModel.Slot?](repeating: nil, count: LayerModule.allCases.count)) {
+    let anySlots = model.slots.reduce([AdaptedModel.Slot?](repeating: nil, count: spec.modules.count)) {
       zip($0, $1).map { $0 ?? $1 }
     }
     scratchLayers = (0..<scratchCount).map { _ in makeLayer(anySlots) }
     embedded = arena.take(t * h)
     activation = arena.take(t * f)
     gradActivation = arena.take(t * f)
+    gradGate = arena.take(t * gateSize)
     gradient = arena.take(t * h)
-    gradResidual = arena.take(t * h)
-    gradQuery = arena.take(t * h)
-    gradKey = arena.take(t * h)
-    gradValue = arena.take(t * h)
+    gradResidual = arena.take(t * max(h, q))
+    gradQuery = arena.take(t * q)
+    gradKey = arena.take(t * kv)
+    gradValue = arena.take(t * kv)
+    cosine = arena.take(angles)
+    sine = arena.take(angles)
+    finalNormed = arena.take(finalSize)
+    languageRows = arena.take(chunk * h)
+    languageLogits = arena.take(chunk * spec.vocabularySize)
     gradDown = arena.take(max(t, s) * r)
-    dropped = arena.take(t * max(h, f))
+    dropped = arena.take(t * widest)
     scores = arena.take(capacity.longest * capacity.longest)
     gradScores = arena.take(capacity.longest * capacity.longest)
     gathered = arena.take(s * h)
     pooled = arena.take(s * h)
     gradPooled = arena.take(s * h)
     poolerDown = arena.take(s * r)
-    logits = arena.take(s * model.head.labelCount)
+    logits = arena.take(s * labels)
     folded = arena.take(foldedSize)
     statistics = arena.take(2 * t)
+    if case .rotary(let rotary) = spec.positions { rotary.tabulate(capacity.longest, cosine: cosine, sine: sine) }
   }
+
+  /// Rows of logits over the vocabulary that are formed at a time: about 16 MB, but enough rows for an efficient product.
+  static func languageRows(_ vocabularySize: Int) -> Int { min(512, max(32, (4 << 20) / vocabularySize)) }
 }

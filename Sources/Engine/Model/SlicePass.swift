@@ -4,7 +4,8 @@ import FedLoRALinearAlgebra
 /// The forward and backward pass of one slice of a batch on one thread.
 ///
 /// Forward, for T tokens of S whole sequences:
-/// embeddings (T × hidden) → layers → pooling (S × hidden) → logits (S × labels).
+/// embeddings (T × hidden) → layers → pooling (S × hidden) → logits (S × labels), or, in a language model, → final norm →
+/// logits of the tokens with a target.
 /// Backward follows the same way back and stops below the lowest layer with an adapter.
 ///
 /// `@unchecked Sendable`: each instance belongs to one worker thread of a `ModelRunner`.
@@ -31,18 +32,37 @@ final class SlicePass: @unchecked Sendable {
     var longest: Int { sequences.map { batch.offsets[$0 + 1] - batch.offsets[$0] }.max() ?? 0 }
   }
 
-  /// Runs forward; the logits (S × labels) stay valid until the next pass.
+  /// Runs forward; a classifier's logits (S × labels) stay valid until the next pass. A language model has none yet.
   @discardableResult
   func forward(_ input: Input, isTraining: Bool) -> UnsafeMutablePointer<Float> {
     let buffers = prepare(input, isTraining: isTraining)
     embed(input, into: buffers)
     var x = UnsafePointer(buffers.embedded)
     for layer in 0..<model.base.spec.layerCount {
-      forwardLayer(layer, x, input, buffers)
+      switch model.base.spec.normPlacement {
+      case .post: forwardPostNormLayer(layer, x, input, buffers)
+      case .pre: forwardPreNormLayer(layer, x, input, buffers)
+      }
       x = UnsafePointer(buffers.layer(layer).output)
     }
-    forwardHead(x, input, buffers)
+    if model.head != nil { forwardHead(x, input, buffers) }
     return buffers.logits
+  }
+
+  /// Runs forward up to the loss, and, where `scale` asks for it, forms the loss's own gradient: `backward` may follow.
+  func loss(_ input: Input, scale: LossScale) -> LossSummary {
+    let logits = forward(input, isTraining: scale != .none)
+    if let head = model.head {
+      return CrossEntropy.apply(logits, input: input, labelCount: head.labelCount, factor: scale.factor(units: 1))
+    }
+    guard let buffers else { return LossSummary() }
+    return languageLoss(input, buffers, scale: scale)
+  }
+
+  /// Logits of every token (tokens × vocabulary) of a language model.
+  func tokenLogits(_ input: Input, to target: UnsafeMutablePointer<Float>) {
+    forward(input, isTraining: false)
+    if let buffers { languageLogits(input, buffers, to: target) }
   }
 
   /// Output of the embeddings (−1) or of a layer in the last training pass, T × hidden.
@@ -53,17 +73,24 @@ final class SlicePass: @unchecked Sendable {
   /// The pooled vectors of the last pass, sequences × hidden.
   var pooledVectors: UnsafePointer<Float>? { buffers.map { UnsafePointer($0.pooled) } }
 
-  /// Leaves the gradients of all `trained` parameters in `gradients`, given the logits' gradient (S × labels) in place
-  /// of the logits. Must follow a training forward of the same input.
+  /// Leaves the gradients of all `trained` parameters in `gradients`. Must follow `loss` of the same input with a scale.
   func backward(_ input: Input, trained: TrainedKinds, gradients: GradientTarget) {
     guard let buffers else { preconditionFailure("a backward pass needs a forward pass before it") }
     let spec = model.base.spec
-    let needsPooled =
-      (trained.contains(.loraA) || trained.contains(.loraB))
-      && (model.lowestAdaptedLayer < spec.layerCount || model.poolerSlot != nil)
-    guard backwardHead(input, buffers, trained: trained, gradients: gradients, needsPooled: needsPooled) else { return }
+    let trainsAdapter = trained.contains(.loraA) || trained.contains(.loraB)
+    if model.head == nil {
+      guard trainsAdapter else { return }
+    } else {
+      let needsPooled = trainsAdapter && (model.lowestAdaptedLayer < spec.layerCount || model.poolerSlot != nil)
+      guard backwardHead(input, buffers, trained: trained, gradients: gradients, needsPooled: needsPooled) else {
+        return
+      }
+    }
     for layer in stride(from: spec.layerCount - 1, through: model.lowestAdaptedLayer, by: -1) {
-      backwardLayer(layer, input, buffers, trained: trained, gradients: gradients)
+      switch spec.normPlacement {
+      case .post: backwardPostNormLayer(layer, input, buffers, trained: trained, gradients: gradients)
+      case .pre: backwardPreNormLayer(layer, input, buffers, trained: trained, gradients: gradients)
+      }
     }
   }
 
@@ -92,27 +119,22 @@ final class SlicePass: @unchecked Sendable {
     let base = model.base
     let hidden = base.spec.hiddenSize
     let first = input.firstToken
+    let summed = base.embeddingNorm == nil ? buffers.embedded : buffers.gradient
     for sequence in input.sequences {
       for (position, token) in (input.batch.offsets[sequence]..<input.batch.offsets[sequence + 1]).enumerated() {
-        let row = buffers.gradient + (token - first) * hidden
+        let row = summed + (token - first) * hidden
         row.update(from: base.wordEmbeddings + Int(input.batch.tokens[token]) * hidden, count: hidden)
-        fl_add(row, base.positionEmbeddings + position * hidden, hidden)
+        if let positions = base.positionEmbeddings {
+          fl_add(row, positions + (base.spec.positionOffset + position) * hidden, hidden)
+        }
         if let types = base.tokenTypeEmbeddings {
           fl_add(row, types + Int(input.batch.tokenTypes[token]) * hidden, hidden)
         }
       }
     }
-    fl_layernorm_forward(
-      buffers.gradient,
-      base.embeddingNorm.gamma,
-      base.embeddingNorm.beta,
-      base.spec.normEpsilon,
-      buffers.embedded,
-      buffers.statistics,
-      buffers.statistics + input.tokenCount,
-      input.tokenCount,
-      hidden
-    )
+    guard let norm = base.embeddingNorm else { return }
+    let rows = input.tokenCount
+    forwardNorm(norm, summed, to: buffers.embedded, buffers.statistics, buffers.statistics + rows, rows)
   }
 
   func adapted(_ layer: Int, _ module: LayerModule, _ buffers: PassBuffers) -> AdaptedLinear {
@@ -136,5 +158,13 @@ final class SlicePass: @unchecked Sendable {
     }
   }
 
-  var attention: Attention { Attention(headCount: model.base.spec.headCount, headSize: model.base.spec.headSize) }
+  var attention: Attention {
+    let spec = model.base.spec
+    return Attention(
+      headCount: spec.headCount,
+      keyValueHeadCount: spec.keyValueHeadCount,
+      headSize: spec.headSize,
+      direction: spec.attention
+    )
+  }
 }

@@ -145,8 +145,7 @@ extension ModelRunner {
     )
     let key = model.adapter.dropout > 0 ? dropoutKey : nil
     return run(slices, batch: batch, parameters: parameters, dropoutKey: key) { pass, input, thread in
-      let logits = pass.forward(input, isTraining: true)
-      let summary = CrossEntropy.apply(logits, input: input, labelCount: self.model.head.labelCount, factor: 1)
+      let summary = pass.loss(input, scale: .ownMean)
       pass.backward(input, trained: trained, gradients: workers[thread].prepare(input.sequences.count))
       body(thread, input.sequences)
       return summary

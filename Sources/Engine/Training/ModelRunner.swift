@@ -1,13 +1,13 @@
 import CKernels
 import FedLoRALinearAlgebra
 
-/// What a pass over labelled sequences found.
+/// What a pass over labelled sequences, or over tokens with a target, found.
 public struct LossSummary: Sendable, Equatable {
   /// Sum of the cross-entropies, in nats.
   public var lossSum: Double
-  /// Sequences whose largest logit is their label.
+  /// Sequences whose largest logit is their label, or tokens whose largest is their target.
   public var correct: Int
-  /// Sequences with a label.
+  /// Sequences with a label, or tokens with a target.
   public var count: Int
 
   /// Nothing seen yet.
@@ -19,7 +19,7 @@ public struct LossSummary: Sendable, Equatable {
 
   /// Mean cross-entropy; 0 over nothing.
   public var meanLoss: Double { count == 0 ? 0 : lossSum / Double(count) }
-  /// Share of correct sequences; 0 over nothing.
+  /// Share of correct ones; 0 over nothing.
   public var accuracy: Double { count == 0 ? 0 : Double(correct) / Double(count) }
 
   static func + (left: LossSummary, right: LossSummary) -> LossSummary {
@@ -85,12 +85,12 @@ public final class ModelRunner: @unchecked Sendable {
       )
     }
     let slices = batch.slices(threads: pool.threadCount, tokensPerSlice: tokensPerSlice)
-    let factor = batch.count == 0 ? 0 : 1 / Float(batch.count)
+    let units = model.head == nil ? batch.targetCount : batch.count
+    let scale = LossScale.each(units == 0 ? 0 : 1 / Float(units))
     let key = model.adapter.dropout > 0 ? dropoutKey : nil
     for sum in sums { sum.update(repeating: 0, count: model.layout.count) }
     let total = run(slices, batch: batch, parameters: parameters, dropoutKey: key) { pass, input, thread in
-      let logits = pass.forward(input, isTraining: true)
-      let summary = CrossEntropy.apply(logits, input: input, labelCount: self.model.head.labelCount, factor: factor)
+      let summary = pass.loss(input, scale: scale)
       pass.backward(input, trained: trained, gradients: .sum(self.sums[thread]))
       return summary
     }
@@ -102,21 +102,35 @@ public final class ModelRunner: @unchecked Sendable {
     return total
   }
 
-  /// Loss and accuracy without gradients; sequences with label −1 are not counted.
+  /// Loss and accuracy without gradients; sequences with label −1, and tokens with target −1, are not counted.
   public func evaluate(_ batch: PackedBatch, parameters: [Float]) throws -> LossSummary {
     try check(batch, parameters)
     let slices = batch.slices(threads: pool.threadCount, tokensPerSlice: tokensPerSlice)
     return run(slices, batch: batch, parameters: parameters, dropoutKey: nil) { pass, input, _ in
-      let logits = pass.forward(input, isTraining: false)
-      return CrossEntropy.apply(logits, input: input, labelCount: self.model.head.labelCount, factor: 0)
+      pass.loss(input, scale: .none)
     }
   }
 
-  /// The logits of every sequence, row after row.
+  /// The logits of every token (tokens × vocabulary) of a language model.
+  public func tokenLogits(_ batch: PackedBatch, parameters: [Float]) throws -> [Float] {
+    try check(batch, parameters)
+    let slices = batch.slices(threads: pool.threadCount, tokensPerSlice: tokensPerSlice)
+    let vocabulary = model.base.spec.vocabularySize
+    return [Float](unsafeUninitializedCapacity: batch.tokens.count * vocabulary) { target, written in
+      nonisolated(unsafe) let start = target.baseAddress
+      _ = run(slices, batch: batch, parameters: parameters, dropoutKey: nil) { pass, input, _ in
+        if let start { pass.tokenLogits(input, to: start + input.firstToken * vocabulary) }
+        return LossSummary()
+      }
+      written = batch.tokens.count * vocabulary
+    }
+  }
+
+  /// A classifier's logits of every sequence, row after row.
   public func logits(_ batch: PackedBatch, parameters: [Float]) throws -> [Float] {
     try check(batch, parameters)
     let slices = batch.slices(threads: pool.threadCount, tokensPerSlice: tokensPerSlice)
-    let labels = model.head.labelCount
+    let labels = model.head?.labelCount ?? 0
     return [Float](unsafeUninitializedCapacity: batch.count * labels) { target, written in
       nonisolated(unsafe) let start = target.baseAddress
       _ = run(slices, batch: batch, parameters: parameters, dropoutKey: nil) { pass, input, _ in

@@ -1,10 +1,10 @@
 import CKernels
 
-/// One encoder layer with norms after the residual sums, forward and backward.
+/// One layer with norms after the residual sums, forward and backward.
 ///
 /// Forward: u = norm(x + Wₒ attention(x)), y = norm(u + W₂ gelu(W₁ u)).
 extension SlicePass {
-  func forwardLayer(_ index: Int, _ x: UnsafePointer<Float>, _ input: Input, _ buffers: PassBuffers) {
+  func forwardPostNormLayer(_ index: Int, _ x: UnsafePointer<Float>, _ input: Input, _ buffers: PassBuffers) {
     let spec = model.base.spec
     let layer = model.base.layers[index]
     let own = buffers.layer(index)
@@ -25,40 +25,24 @@ extension SlicePass {
     run(.value, x, to: own.value)
     withOffsets(input) { attention.forward(own, offsets: $0, scores: buffers.scores) }
     run(.attentionOutput, own.context, to: own.attentionSum)
-    fl_add_layernorm_forward(
-      own.attentionSum,
-      x,
-      layer.attentionNorm.gamma,
-      layer.attentionNorm.beta,
-      spec.normEpsilon,
-      own.attentionSum,
-      own.middle,
-      own.attentionMean,
-      own.attentionScale,
-      rows,
-      spec.hiddenSize
-    )
+    addAndNorm(layer.attentionNorm, own.attentionSum, x, to: own.middle, own.attentionMean, own.attentionScale, rows)
     run(.feedForwardIn, own.middle, to: own.preActivation)
     fl_gelu_forward(own.preActivation, buffers.activation, rows * spec.feedForwardSize)
     run(.feedForwardOut, buffers.activation, to: own.feedForwardSum)
-    fl_add_layernorm_forward(
+    addAndNorm(
+      layer.feedForwardNorm,
       own.feedForwardSum,
       own.middle,
-      layer.feedForwardNorm.gamma,
-      layer.feedForwardNorm.beta,
-      spec.normEpsilon,
-      own.feedForwardSum,
-      own.output,
+      to: own.output,
       own.feedForwardMean,
       own.feedForwardScale,
-      rows,
-      spec.hiddenSize
+      rows
     )
   }
 
   /// `buffers.gradient` holds dy on entry and dx on return; below the lowest adapted layer nobody needs dx, so there
   /// the pass ends as soon as the layer's last adapter has its gradient.
-  func backwardLayer(
+  func backwardPostNormLayer(
     _ index: Int,
     _ input: Input,
     _ buffers: PassBuffers,
@@ -69,7 +53,6 @@ extension SlicePass {
     let layer = model.base.layers[index]
     let own = buffers.layer(index)
     let rows = input.tokenCount
-    let hidden = spec.hiddenSize
     let x = UnsafePointer(index == 0 ? buffers.embedded : buffers.layer(index - 1).output)
     let isLowest = index == model.lowestAdaptedLayer
     func has(_ modules: LayerModule...) -> Bool { modules.contains { model.slots[index][$0.rawValue] != nil } }
@@ -100,15 +83,13 @@ extension SlicePass {
     }
 
     // y = norm(u + f): the norm's gradient flows to both u and f.
-    fl_layernorm_backward(
+    backwardNorm(
+      layer.feedForwardNorm,
       buffers.gradient,
-      own.feedForwardSum,
+      input: own.feedForwardSum,
       own.feedForwardMean,
       own.feedForwardScale,
-      layer.feedForwardNorm.gamma,
-      buffers.gradient,
-      rows,
-      hidden
+      rows
     )
     let needsMiddle = !isLowest || has(.query, .key, .value, .attentionOutput)
     let needsActivation = needsMiddle || has(.feedForwardIn)
@@ -134,15 +115,13 @@ extension SlicePass {
     guard needsMiddle else { return }
 
     // u = norm(x + o).
-    fl_layernorm_backward(
+    backwardNorm(
+      layer.attentionNorm,
       buffers.gradient,
-      own.attentionSum,
+      input: own.attentionSum,
       own.attentionMean,
       own.attentionScale,
-      layer.attentionNorm.gamma,
-      buffers.gradient,
-      rows,
-      hidden
+      rows
     )
     let needsContext = !isLowest || has(.query, .key, .value)
     run(

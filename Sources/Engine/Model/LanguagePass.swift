@@ -1,0 +1,143 @@
+import CKernels
+import FedLoRALinearAlgebra
+import Foundation
+
+/// The last step of a language model: final norm, logits over the vocabulary, and the loss of the next token.
+///
+/// Logits exist for a few rows at a time, and only for tokens with a target. The loss's gradient is formed at once, so the
+/// logits are never needed again.
+extension SlicePass {
+  /// The summed cross-entropy of all targets of the slice, in nats; with a `scale` other than `.none` the gradient of the
+  /// scaled loss with respect to the last layer's output is left in `buffers.gradient`.
+  func languageLoss(_ input: Input, _ buffers: PassBuffers, scale: LossScale) -> LossSummary {
+    let hidden = model.base.spec.hiddenSize
+    let rows = input.tokenCount
+    let targets = input.batch.targets
+    normLastLayer(input, buffers)
+    let needsGradient = scale != .none
+    if needsGradient { buffers.gradient.update(repeating: 0, count: rows * hidden) }
+    var summary = LossSummary()
+    var places: [Int] = []
+    var factors: [Float] = []
+    func flush() {
+      languageChunk(places, factors, input, buffers, needsGradient: needsGradient, &summary)
+      places.removeAll(keepingCapacity: true)
+      factors.removeAll(keepingCapacity: true)
+    }
+    let chunk = PassBuffers.languageRows(model.base.spec.vocabularySize)
+    for sequence in input.sequences {
+      let tokens = input.batch.offsets[sequence]..<input.batch.offsets[sequence + 1]
+      let factor = scale.factor(units: tokens.count { targets[$0] >= 0 })
+      for token in tokens where targets[token] >= 0 {
+        places.append(token - input.firstToken)
+        factors.append(factor)
+        if places.count == chunk { flush() }
+      }
+    }
+    flush()
+    if needsGradient, let norm = model.base.finalNorm {
+      backwardNorm(
+        norm,
+        buffers.gradient,
+        input: lastOutput(buffers),
+        buffers.statistics,
+        buffers.statistics + rows,
+        rows
+      )
+    }
+    return summary
+  }
+
+  /// Logits of every token of the slice, tokens × vocabulary, into `target`.
+  func languageLogits(_ input: Input, _ buffers: PassBuffers, to target: UnsafeMutablePointer<Float>) {
+    normLastLayer(input, buffers)
+    formLogits(buffers.finalNormed, rows: input.tokenCount, to: target)
+  }
+
+  private func lastOutput(_ buffers: PassBuffers) -> UnsafePointer<Float> {
+    let last = model.base.spec.layerCount - 1
+    return UnsafePointer(last < 0 ? buffers.embedded : buffers.layer(last).output)
+  }
+
+  private func normLastLayer(_ input: Input, _ buffers: PassBuffers) {
+    let rows = input.tokenCount
+    if let norm = model.base.finalNorm {
+      forwardNorm(
+        norm,
+        lastOutput(buffers),
+        to: buffers.finalNormed,
+        buffers.statistics,
+        buffers.statistics + rows,
+        rows
+      )
+    } else {
+      buffers.finalNormed.update(from: lastOutput(buffers), count: rows * model.base.spec.hiddenSize)
+    }
+  }
+
+  private func formLogits(_ x: UnsafePointer<Float>, rows: Int, to logits: UnsafeMutablePointer<Float>) {
+    guard let head = model.base.languageHead else { return }
+    let (hidden, vocabulary) = (model.base.spec.hiddenSize, model.base.spec.vocabularySize)
+    BLAS.sgemm(
+      transA: false,
+      transB: true,
+      m: rows,
+      n: vocabulary,
+      k: hidden,
+      a: x,
+      lda: hidden,
+      b: head,
+      ldb: hidden,
+      c: logits,
+      ldc: vocabulary
+    )
+  }
+
+  /// Loss, and gradient with respect to the normed vectors, of the tokens at `places`.
+  private func languageChunk(
+    _ places: [Int],
+    _ factors: [Float],
+    _ input: Input,
+    _ buffers: PassBuffers,
+    needsGradient: Bool,
+    _ summary: inout LossSummary
+  ) {
+    guard !places.isEmpty, let head = model.base.languageHead else { return }
+    let (hidden, vocabulary) = (model.base.spec.hiddenSize, model.base.spec.vocabularySize)
+    let logits = buffers.languageLogits
+    for (row, place) in places.enumerated() {
+      (buffers.languageRows + row * hidden).update(from: buffers.finalNormed + place * hidden, count: hidden)
+    }
+    formLogits(buffers.languageRows, rows: places.count, to: logits)
+    var logSumExp: Float = 0
+    for (row, place) in places.enumerated() {
+      let values = logits + row * vocabulary
+      let target = Int(input.batch.targets[input.firstToken + place])
+      let found = values[target]
+      if found == fl_largest(values, vocabulary) { summary.correct += 1 }
+      fl_softmax_rows(values, &logSumExp, 1, vocabulary, 1)
+      summary.lossSum += Double(logSumExp) - Double(found)
+      summary.count += 1
+      guard needsGradient else { continue }
+      values[target] -= 1
+      fl_scale(factors[row], values, vocabulary)
+    }
+    guard needsGradient else { return }
+    BLAS.sgemm(
+      transA: false,
+      transB: false,
+      m: places.count,
+      n: hidden,
+      k: vocabulary,
+      a: logits,
+      lda: vocabulary,
+      b: head,
+      ldb: hidden,
+      c: buffers.languageRows,
+      ldc: hidden
+    )
+    for (row, place) in places.enumerated() {
+      (buffers.gradient + place * hidden).update(from: buffers.languageRows + row * hidden, count: hidden)
+    }
+  }
+}

@@ -1,0 +1,149 @@
+import CKernels
+import Foundation
+import Testing
+
+/// The kernels that only decoders use, in every variant that the processor has, against plain loops in Double.
+@Suite struct DecoderKernelTests {
+  private let sizes = [1, 3, 8, 15, 16, 17, 64, 127]
+
+  private func values(_ count: Int, seed: Int, spread: Double = 3) -> [Float] {
+    (0..<count).map { Float(sin(Double($0 * 7 + seed) * 1.7) * spread) }
+  }
+
+  /// (f(x + h·d) − f(x − h·d)) / 2h for the weighted sum f of a function's outputs: the gradient along d.
+  private func slope(_ direction: [Double], _ x: [Double], _ f: ([Double]) -> Double) -> Double {
+    let h = 1e-5
+    let ahead = zip(x, direction).map { $0 + h * $1 }
+    let behind = zip(x, direction).map { $0 - h * $1 }
+    return (f(ahead) - f(behind)) / (2 * h)
+  }
+
+  @Test(arguments: KernelTests.variants)
+  func rmsNormAndItsGradientMatchTheFormula(_ variant: Int32) {
+    fl_select_variant(variant)
+    defer { fl_select_variant(-1) }
+    for columns in sizes {
+      let rows = 2
+      let x = values(rows * columns, seed: 2)
+      let gamma = values(columns, seed: 3, spread: 1.5)
+      let upstream = values(rows * columns, seed: 5)
+      var y = x
+      var scale = [Float](repeating: 0, count: rows)
+      fl_rmsnorm_forward(x, gamma, 1e-6, &y, &scale, rows, columns)
+      var dx = upstream
+      fl_rmsnorm_backward(dx, x, scale, gamma, &dx, rows, columns)
+      for row in 0..<rows {
+        let range = row * columns..<(row + 1) * columns
+        let own = x[range].map(Double.init)
+        func normed(_ x: [Double]) -> [Double] {
+          let inverse = 1 / (x.reduce(0) { $0 + $1 * $1 } / Double(columns) + 1e-6).squareRoot()
+          return zip(x, gamma).map { $0 * inverse * Double($1) }
+        }
+        for (found, wanted) in zip(y[range], normed(own)) { #expect(abs(Double(found) - wanted) < 1e-5) }
+        for place in 0..<columns {
+          let direction = (0..<columns).map { $0 == place ? 1.0 : 0.0 }
+          let wanted = slope(direction, own) { x in
+            zip(normed(x), upstream[range]).reduce(0) { $0 + $1.0 * Double($1.1) }
+          }
+          #expect(abs(Double(dx[range][range.lowerBound + place]) - wanted) < 2e-4)
+        }
+      }
+    }
+  }
+
+  @Test(arguments: KernelTests.variants)
+  func rotationTurnsPairsAndBackAgain(_ variant: Int32) {
+    fl_select_variant(variant)
+    defer { fl_select_variant(-1) }
+    for (size, rotary) in [(2, 2), (6, 6), (8, 4), (64, 64), (80, 20)] {
+      let (rows, heads, half) = (3, 2, rotary / 2)
+      let angles = values(rows * half, seed: 1)
+      let (cosine, sine) = (angles.map { Float(cos(Double($0))) }, angles.map { Float(sin(Double($0))) })
+      let x = values(rows * heads * size, seed: 7)
+      var turned = x
+      fl_rotate(&turned, cosine, sine, rows, heads, size, rotary, 1)
+      for row in 0..<rows {
+        for head in 0..<heads {
+          let start = (row * heads + head) * size
+          for j in 0..<size {
+            let found = Double(turned[start + j])
+            guard j < rotary else {
+              #expect(turned[start + j] == x[start + j])
+              continue
+            }
+            let angle = Double(angles[row * half + j % half])
+            let (a, b) = (Double(x[start + j % half]), Double(x[start + j % half + half]))
+            let wanted = j < half ? a * cos(angle) - b * sin(angle) : b * cos(angle) + a * sin(angle)
+            #expect(abs(found - wanted) < 1e-5)
+          }
+        }
+      }
+      fl_rotate(&turned, cosine, sine, rows, heads, size, rotary, -1)
+      for (found, wanted) in zip(turned, x) { #expect(abs(found - wanted) < 1e-5) }
+    }
+  }
+
+  @Test(arguments: KernelTests.variants)
+  func gatedSiluAndItsGradientsMatchTheFormula(_ variant: Int32) {
+    fl_select_variant(variant)
+    defer { fl_select_variant(-1) }
+    let gate = (-1500...1500).map { Float($0) * 0.02 }
+    let up = values(gate.count, seed: 4)
+    let upstream = values(gate.count, seed: 8)
+    var y = gate
+    fl_silu_gate_forward(gate, up, &y, gate.count)
+    var (dgate, dup) = (gate, upstream)
+    fl_silu_gate_backward(gate, up, dup, &dgate, &dup, gate.count)
+    for index in gate.indices {
+      let (g, u, d) = (Double(gate[index]), Double(up[index]), Double(upstream[index]))
+      let logistic = 1 / (1 + exp(-g))
+      #expect(abs(Double(y[index]) - g * logistic * u) < 1e-5 * max(1, abs(g * u)))
+      #expect(abs(Double(dup[index]) - d * g * logistic) < 1e-5 * max(1, abs(g * d)))
+      let slope = logistic + g * logistic * (1 - logistic)
+      #expect(abs(Double(dgate[index]) - d * u * slope) < 1e-5 * max(1, abs(d * u)))
+    }
+  }
+
+  @Test(arguments: KernelTests.variants, [1, 4, Int.max])
+  func causalSoftmaxSeesTheWindowBeforeItAndNoMore(_ variant: Int32, window: Int) {
+    fl_select_variant(variant)
+    defer { fl_select_variant(-1) }
+    for rows in sizes {
+      let scale: Float = 0.37
+      let scores = values(rows * rows, seed: rows, spread: 40)
+      var soft = scores
+      var lse = [Float](repeating: 0, count: rows)
+      fl_softmax_causal(&soft, &lse, rows, scale, window)
+      var again = scores
+      fl_softmax_causal_restore(&again, lse, rows, scale, window)
+      for row in 0..<rows {
+        let seen = max(0, window > row ? 0 : row + 1 - window)...row
+        let scaled = seen.map { Double(scores[row * rows + $0]) * Double(scale) }
+        let top = scaled.max() ?? 0
+        let sum = scaled.reduce(0) { $0 + exp($1 - top) }
+        #expect(abs(Double(lse[row]) - (top + log(sum))) < 1e-4)
+        for column in 0..<rows {
+          let index = row * rows + column
+          guard seen.contains(column) else {
+            #expect(soft[index] == 0 && again[index] == 0)
+            continue
+          }
+          let expected = exp(scaled[column - seen.lowerBound] - top) / sum
+          #expect(abs(Double(soft[index]) - expected) < 1e-6)
+          #expect(abs(Double(again[index]) - expected) < 1e-5)
+        }
+      }
+    }
+  }
+
+  @Test(arguments: KernelTests.variants)
+  func largestIsTheLargest(_ variant: Int32) {
+    fl_select_variant(variant)
+    defer { fl_select_variant(-1) }
+    for count in sizes {
+      let x = values(count, seed: count)
+      #expect(fl_largest(x, count) == x.max())
+      #expect(fl_largest(x.map { -abs($0) - 1 }, count) == x.map { -abs($0) - 1 }.max())
+    }
+  }
+}

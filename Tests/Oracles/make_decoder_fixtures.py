@@ -1,0 +1,214 @@
+"""Writes Tests/EngineTests/Fixtures/decoders: small random decoders with LoRA, and what transformers, peft and PyTorch compute.
+
+    python3 Tests/Oracles/make_decoder_fixtures.py
+
+Deterministic. All results are computed in float64 and stored as float32. For each fixture a folder:
+
+    model/config.json, model/model.safetensors       the base model
+    adapter/adapter_config.json, adapter_model.safetensors   as peft saves them; A and B non-zero
+    inputs.safetensors      batches 0, 1, 2: input_ids, attention_mask, labels (batch, length), all I32, right padded; a label is the
+                            token itself, or -100 where it is not to be predicted
+    expected.safetensors    base.hidden.N (the last one after the final norm), base.logits, base.loss; lora.logits, lora.loss,
+                            merged.logits; grad.*; sgd.after3.*, sgd.losses, adamw.after3.*, adamw.losses; dp.norms, dp.losses
+    oracle.json             the options, the optimisers' constants, and for each tensor its greatest absolute value and the
+                            error that PyTorch makes in float32
+
+base.*, lora.*, grad.* and dp.* are of batch 0; the optimisers take batches 0, 1, 2 in turn, and a loss is before its step: the mean
+over all labels of the batch that follow a token. dp.* are of the single examples, each the mean over its own labels.
+"""
+
+import json
+import pathlib
+import shutil
+
+import torch
+from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
+from safetensors.torch import save_file
+from transformers import AutoConfig, AutoModelForCausalLM
+
+OUT = pathlib.Path(__file__).resolve().parents[1] / "EngineTests" / "Fixtures" / "decoders"
+VOCABULARY, LENGTH, BATCH = 60, 11, 4
+SGD = {"lr": 0.02}
+ADAMW = {"lr": 0.01, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.01}
+ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
+ALL = ATTENTION + ["gate_proj", "up_proj", "down_proj"]
+
+SHAPE = {
+    "vocab_size": VOCABULARY, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+    "intermediate_size": 24, "max_position_embeddings": 32, "tie_word_embeddings": False, "bos_token_id": 1, "eos_token_id": 2,
+    "pad_token_id": None,
+}
+LLAMA3 = {
+    "rope_type": "llama3", "rope_theta": 10000.0, "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8,
+}
+FIXTURES = {
+    "llama": {"type": "llama", "seed": 201, "targets": ["q_proj", "v_proj"], "rslora": False, "config": {}},
+    "llama-biased": {
+        "type": "llama", "seed": 202, "targets": ALL, "rslora": True,
+        "config": {"attention_bias": True, "mlp_bias": True, "rope_parameters": LLAMA3, "head_dim": 6},
+    },
+    "mistral": {"type": "mistral", "seed": 203, "targets": ["k_proj", "down_proj"], "rslora": False, "config": {"sliding_window": 4}},
+    "qwen2": {"type": "qwen2", "seed": 204, "targets": ["o_proj", "gate_proj"], "rslora": False, "config": {"tie_word_embeddings": True}},
+}
+
+
+def make_model(options):
+    torch.manual_seed(options["seed"])
+    config = AutoConfig.for_model(options["type"], **(SHAPE | options["config"]))
+    config._attn_implementation = "eager"
+    model = AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            scale = 0.4 if parameter.ndim == 2 else 0.2
+            parameter.copy_(torch.randn(parameter.shape) * scale + (1.0 if "norm" in name else 0.0))
+    return model.float().eval()
+
+
+def adapt(model, options):
+    config = LoraConfig(r=2, lora_alpha=4, use_rslora=options["rslora"], target_modules=options["targets"], lora_dropout=0.0)
+    adapted = get_peft_model(model, config)
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if "lora_" in name:
+                parameter.copy_(torch.randn(parameter.shape) * 0.3)
+    return adapted.eval()
+
+
+def make_batches(seed):
+    generator = torch.Generator().manual_seed(seed)
+    batches = []
+    for _ in range(3):
+        lengths = torch.randint(4, LENGTH + 1, (BATCH,), generator=generator)
+        lengths[int(torch.randint(BATCH, (1,), generator=generator))] = LENGTH
+        ids = torch.randint(3, VOCABULARY, (BATCH, LENGTH), generator=generator)
+        mask = (torch.arange(LENGTH) < lengths.unsqueeze(1)).long()
+        # The first tokens are a prompt that is not to be predicted.
+        prompt = torch.randint(1, 3, (BATCH, 1), generator=generator)
+        labels = torch.where((torch.arange(LENGTH) >= prompt) & (mask == 1), ids, -100)
+        batches.append({"input_ids": ids * mask, "attention_mask": mask, "labels": labels})
+    return batches
+
+
+def loss_of(model, batch):
+    # No token sees the padding, which is right of it. With a mask a padded row under a short window would see nothing, and be NaN.
+    logits = model(input_ids=batch["input_ids"]).logits
+    return torch.nn.functional.cross_entropy(
+        logits[:, :-1].reshape(-1, VOCABULARY), batch["labels"][:, 1:].reshape(-1), ignore_index=-100)
+
+
+def plain_name(name):
+    return name.removeprefix("base_model.model.").replace(".default", "")
+
+
+def trained(model):
+    return {plain_name(name): parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def compute(options, batches, precision):
+    """All expected tensors in one precision; the same random draws each time."""
+    model = make_model(options)
+    config = model.config.to_diff_dict()
+    base = {name: value.clone() for name, value in model.state_dict().items()}
+    adapted = adapt(model, options)
+    adapter = {plain_name(name): value.clone() for name, value in get_peft_model_state_dict(adapted).items()}
+    adapted = adapted.to(precision)
+    batch, result = batches[0], {}
+    inputs = {"input_ids": batch["input_ids"]}
+    kept = batch["attention_mask"].unsqueeze(-1)
+    with torch.no_grad(), adapted.disable_adapter():
+        output = adapted(**inputs, output_hidden_states=True)
+        for index, hidden in enumerate(output.hidden_states):
+            result[f"base.hidden.{index}"] = hidden * kept
+        result["base.logits"], result["base.loss"] = output.logits * kept, loss_of(adapted, batch)
+    adapted.zero_grad()
+    loss = loss_of(adapted, batch)
+    loss.backward()
+    result["lora.logits"], result["lora.loss"] = adapted(**inputs).logits * kept, loss
+    for name, parameter in trained(adapted).items():
+        result[f"grad.{name}"] = parameter.grad.clone()
+    norms, losses = [], []
+    for example in range(BATCH):
+        adapted.zero_grad()
+        own = loss_of(adapted, {key: value[example : example + 1] for key, value in batch.items()})
+        own.backward()
+        losses.append(own.detach())
+        norms.append(sum(p.grad.pow(2).sum() for p in trained(adapted).values()).sqrt())
+    result["dp.norms"], result["dp.losses"] = torch.stack(norms), torch.stack(losses)
+    start = {name: value.detach().clone() for name, value in trained(adapted).items()}
+    for kind in ("sgd", "adamw"):
+        parameters = trained(adapted)
+        with torch.no_grad():
+            for name, parameter in parameters.items():
+                parameter.copy_(start[name])
+        if kind == "sgd":
+            optimizer = torch.optim.SGD(parameters.values(), lr=SGD["lr"])
+        else:
+            optimizer = torch.optim.AdamW(
+                parameters.values(), lr=ADAMW["lr"], betas=tuple(ADAMW["betas"]), eps=ADAMW["eps"],
+                weight_decay=ADAMW["weight_decay"])
+        losses = []
+        for each in batches:
+            optimizer.zero_grad()
+            loss = loss_of(adapted, each)
+            losses.append(loss.detach())
+            loss.backward()
+            optimizer.step()
+        result[f"{kind}.losses"] = torch.stack(losses)
+        for name, parameter in parameters.items():
+            result[f"{kind}.after3.{name}"] = parameter.detach().clone()
+    with torch.no_grad():
+        for name, parameter in trained(adapted).items():
+            parameter.copy_(start[name])
+        result["merged.logits"] = adapted.merge_and_unload()(**inputs).logits * kept
+    return config, base, adapter, {name: value.detach() for name, value in result.items()}
+
+
+def write(name, options):
+    folder = OUT / name
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "model").mkdir(parents=True)
+    (folder / "adapter").mkdir()
+    batches = make_batches(options["seed"] + 1000)
+    config, base, adapter, exact = compute(options, batches, torch.float64)
+    _, _, _, single = compute(options, batches, torch.float32)
+    weights = {key: value.float().contiguous() for key, value in base.items()}
+    if config.get("tie_word_embeddings") or options["config"].get("tie_word_embeddings"):
+        weights.pop("lm_head.weight", None)
+    save_file(weights, folder / "model" / "model.safetensors", metadata={"format": "pt"})
+    told = json.loads(json.dumps(config | SHAPE | options["config"] | {"model_type": options["type"]}))
+    told.pop("_attn_implementation", None)
+    (folder / "model" / "config.json").write_text(json.dumps(told, indent=1, sort_keys=True) + "\n")
+    saved = {f"base_model.model.{key}": value.float().contiguous() for key, value in adapter.items()}
+    save_file(saved, folder / "adapter" / "adapter_model.safetensors", metadata={"format": "pt"})
+    adapter_config = {
+        "alpha_pattern": {}, "base_model_name_or_path": None, "bias": "none", "exclude_modules": None, "fan_in_fan_out": False,
+        "inference_mode": True, "init_lora_weights": True, "layers_pattern": None, "layers_to_transform": None,
+        "lora_alpha": 4, "lora_dropout": 0.0, "modules_to_save": None, "peft_type": "LORA", "r": 2, "rank_pattern": {},
+        "revision": None, "target_modules": sorted(options["targets"]), "task_type": "CAUSAL_LM", "use_dora": False,
+        "use_rslora": options["rslora"],
+    }
+    (folder / "adapter" / "adapter_config.json").write_text(json.dumps(adapter_config, indent=1) + "\n")
+    inputs = {f"{i}.{key}": value.to(torch.int32) for i, batch in enumerate(batches) for key, value in batch.items()}
+    save_file(inputs, folder / "inputs.safetensors")
+    save_file({key: value.float().contiguous() for key, value in exact.items()}, folder / "expected.safetensors")
+    oracle = {
+        "name": name, "model_type": options["type"], "task": "lm", "seed": options["seed"],
+        "trained": sorted(key.removeprefix("grad.") for key in exact if key.startswith("grad.")),
+        "optim": {"sgd": SGD, "adamw": ADAMW}, "loss": "mean cross-entropy over the labels of the batch",
+        "max_abs": {key: value.abs().max().item() for key, value in sorted(exact.items())},
+        "torch_fp32_err": {key: (single[key].double() - value).abs().max().item() for key, value in sorted(exact.items())},
+    }
+    (folder / "oracle.json").write_text(json.dumps(oracle, indent=1) + "\n")
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    print(f"{name}: {size} bytes, {len(oracle['trained'])} trained tensors, greatest float32 error {max(oracle['torch_fp32_err'].values()):.1e}")
+
+
+def main():
+    torch.set_num_threads(1)
+    for name, options in FIXTURES.items():
+        write(name, options)
+
+
+if __name__ == "__main__":
+    main()
