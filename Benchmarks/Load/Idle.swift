@@ -28,16 +28,8 @@ struct Idle: AsyncParsableCommand {
           try? await Task.sleep(for: .milliseconds(20))
         }
       }
-      // A crowd that knocks at once would meet the limit on handshakes.
-      group.addTask {
-        await withTaskGroup(of: Void.self) { clients in
-          for (number, client) in all.enumerated() {
-            clients.addTask { try? await client.run(record) }
-            while number - record.joined.withLock({ $0 }) > 48 { try? await Task.sleep(for: .milliseconds(2)) }
-          }
-          await clients.waitForAll()
-        }
-      }
+      // They wait until the server is stopped.
+      group.addTask { try? await LoadCrowd.takePart(all, in: server, record) }
       await group.next()
       let joined = ContinuousClock.now - start
       try? await Task.sleep(for: .seconds(5))

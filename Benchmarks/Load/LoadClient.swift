@@ -18,6 +18,8 @@ struct LoadClient: Sendable {
     let joined = Mutex(0)
     let traffic = Mutex(Traffic())
     let updates = Mutex(0)
+    /// Whether one of them gave up.
+    let hasFailed = Atomic(false)
   }
 
   private enum End { case over, left }

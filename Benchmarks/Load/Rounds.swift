@@ -1,4 +1,5 @@
 import ArgumentParser
+import FedLoRACheckpoint
 import FedLoRAProtocol
 import Foundation
 import Synchronization
@@ -34,10 +35,8 @@ struct Rounds: AsyncParsableCommand {
       }
       return last
     }
-    try await withThrowingTaskGroup(of: Void.self) { group in
-      for client in all { group.addTask { try await client.run(record) } }
-      try await group.waitForAll()
-    }
+    defer { watch.cancel() }
+    try await LoadCrowd.takePart(all, in: server, record)
     watch.cancel()
     let usage = await watch.value
     let summary = try server.summary()
@@ -45,7 +44,10 @@ struct Rounds: AsyncParsableCommand {
     var times = Times()
     for seconds in summary.roundSeconds { times.add(seconds: seconds) }
     let total = summary.roundSeconds.reduce(0, +)
-    let payload = Double(elements / 64 * 64 * 4) * Double(clients * summary.rounds)
+    let size = Double(server.run.state.entries.reduce(0) { $0 + $1.tensor.values.count } * 4)
+    let received = size * Double(clients * summary.rounds)
+    // Every round's state, and the last one.
+    let sent = size * Double(clients * (summary.rounds + 1))
     let processor = (usage?.processorSeconds ?? 0) - (before?.processorSeconds ?? 0)
     let submissions = record.submissions.withLock { $0 }
     let fields: [(String, Double, Int)] = [
@@ -53,7 +55,8 @@ struct Rounds: AsyncParsableCommand {
       ("rounds_per_second", total > 0 ? Double(summary.roundSeconds.count) / total : 0, 3),
       ("round_p50_ms", times.quantile(0.5) * 1000, 1), ("submit_to_ack_p50_ms", submissions.quantile(0.5) * 1000, 1),
       ("submit_to_ack_p99_ms", submissions.quantile(0.99) * 1000, 1),
-      ("received_over_payload", Double(summary.bytesReceived) / payload, 4),
+      ("received_over_payload", Double(summary.bytesReceived) / received, 4),
+      ("sent_over_payload", Double(summary.bytesSent) / sent, 4),
       ("coordinator_peak_mb", usage?.peakMemory ?? 0, 0),
       ("coordinator_cpu_s_per_round", processor / Double(max(1, summary.rounds)), 4),
     ]

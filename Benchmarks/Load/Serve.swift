@@ -30,6 +30,7 @@ struct Serve: AsyncParsableCommand {
   }
 
   func run() async throws {
+    CoordinatorProcess.prepare()
     let run = try LoadRun(clients: clients, perRound: perRound, quorum: quorum, rounds: rounds, elements: elements)
     let commits = Mutex<(times: [ContinuousClock.Instant], counts: [String: Int])>(([], [:]))
     let root = URL(fileURLWithPath: folder)

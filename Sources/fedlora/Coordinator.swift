@@ -48,7 +48,7 @@ struct Coordinator: AsyncParsableCommand {
     let base = try FrozenModel(folder: URL(fileURLWithPath: configuration.model.path))
     let definition = try RunDefinition(configuration, base: base)
     let identity = try TLSIdentity.load(from: URL(fileURLWithPath: configuration.identity))
-    OpenFiles.allowAsManyAsPossible()
+    CoordinatorProcess.prepare()
     let (progress, isJSON) = (Progress(), log.isJSON)
     progress.begin(configuration.name, rounds: configuration.rounds)
     let registry = PrometheusRegistry(CoordinatorMetric.descriptions + ProcessMetrics.descriptions)
@@ -160,15 +160,5 @@ struct Coordinator: AsyncParsableCommand {
       "run '\(summary.run)' completed after \(summary.rounds) rounds; sent \(summary.bytes_sent) and received "
         + "\(summary.bytes_received) bytes; shared adapter (PEFT): \(summary.adapter)"
     )
-  }
-}
-
-/// Every connection takes a file descriptor, and the usual limit of 1024 is a quarter of `limits.connections`.
-enum OpenFiles {
-  static func allowAsManyAsPossible() {
-    var limit = rlimit()
-    guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
-    limit.rlim_cur = limit.rlim_max
-    setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
   }
 }

@@ -34,7 +34,7 @@ import Testing
       var alone = PackedBatch()
       let range = batch.offsets[index]..<batch.offsets[index + 1]
       alone.append(tokens: Array(batch.tokens[range]), tokenTypes: Array(batch.tokenTypes[range]), label: 0)
-      let labels = model.head.labelCount
+      let labels = (model.head?.labelCount ?? 0)
       let row = Array(together[index * labels..<(index + 1) * labels])
       #expect(largestDifference(try runner.logits(alone, parameters: parameters), row) < 1e-5)
     }
@@ -72,7 +72,7 @@ import Testing
     refuse([Int32(model.base.spec.vocabularySize)])
     refuse([-1])
     refuse([Int32](repeating: 1, count: model.base.spec.maximumPositions + 1))
-    refuse([1], label: model.head.labelCount)
+    refuse([1], label: (model.head?.labelCount ?? 0))
     refuse([1], types: [9])
     #expect(throws: ModelError.self) { try runner.evaluate(PackedBatch(), parameters: []) }
   }

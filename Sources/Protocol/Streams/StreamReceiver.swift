@@ -88,7 +88,10 @@ struct StreamReceiver: Sendable {
     var rest = bytes
     while !rest.isEmpty, filled.count < layout.entries.count {
       let size = layout.entries[filled.count].count * MemoryLayout<Float>.size
-      if values.isEmpty { values = [Float](repeating: 0, count: layout.entries[filled.count].count) }
+      // Every byte of it is written before the tensor counts as filled.
+      if values.isEmpty {
+        values = [Float](unsafeUninitializedCapacity: size / MemoryLayout<Float>.size) { $1 = $0.count }
+      }
       let count = min(rest.count, size - filledBytes)
       let start = filledBytes
       values.withUnsafeMutableBytes { target in
