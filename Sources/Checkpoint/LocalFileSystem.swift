@@ -83,16 +83,30 @@ public struct LocalFileSystem: FileSystem {
   /// Waits for all at the same time: the disk takes them together.
   public func sync(_ files: [any WritableFile], folders: [URL]) throws {
     let count = files.count + folders.count
+    guard count > 0 else { return }
     let failure = Mutex<(any Error)?>(nil)
-    // More at a time win nothing, and take threads from others.
-    let lanes = min(count, 16)
-    DispatchQueue.concurrentPerform(iterations: lanes) { lane in
+    // More at a time win little.
+    let lanes = min(count, 32)
+    @Sendable func wait(_ lane: Int) {
       for index in stride(from: lane, to: count, by: lanes) {
         do {
           if index < files.count { try files[index].sync() } else { try syncDirectory(folders[index - files.count]) }
         } catch { failure.withLock { $0 = error } }
       }
     }
+    // Threads that wait and do nothing else: Dispatch would start as many as there are cores.
+    let others = DispatchGroup()
+    for lane in 1..<lanes {
+      others.enter()
+      let thread = Thread {
+        wait(lane)
+        others.leave()
+      }
+      thread.stackSize = 256 << 10
+      thread.start()
+    }
+    wait(0)
+    others.wait()
     if let failure = failure.withLock({ $0 }) { throw failure }
   }
 
