@@ -80,6 +80,7 @@ struct TokenizerFileTests {
       (#"^a"#, "^", 1), (#"a$"#, "$", 2), (#"a\\b"#, "\\b", 2), (#"(a)\\1"#, "\\1", 4), (#"(?<x>a)"#, "(?<x", 1),
       (#"(?>a)"#, "(?>a", 1), (#"(?=ab)"#, "(?= with more than one character", 1), (#"\\p{Han}"#, "\\p{Han}", 1),
       (#"(ab)++"#, "a possessive group", 1), (#"(a?)*"#, "a repeated group that can be empty", 1),
+      (#"(?i:[a[b]])"#, "a class in a class", 7),
       (#"[[:alpha:]]"#, "[:", 2), (#"(?i:gr\u00fcn)"#, "beyond ASCII", 7), (#"(?i:ss)"#, "without regard to case", 6),
       (#"a{1001}"#, "more than 1000 repetitions", 2), (#"((a{99}){99}){99}"#, "steps", 1),
       (#"a{2}?"#, "{}?", 5), (#"(?m:a)"#, "(?m:", 1), (#"\\R"#, "\\R", 1),
@@ -142,6 +143,13 @@ struct TokenizerFileTests {
     #expect(text != file)
     let error = try #require(throws: TokenizerError.self) { try load(text) }
     #expect(error.description.contains("\(key) is") && error.description.contains(value), "\(error)")
+  }
+
+  @Test("an unknown character costs ten more than the worst piece", arguments: [(6, 5, [1, 0, 2]), (5, 4.5, [3])])
+  func unknownScore(first: Double, last: Double, ids: [Int32]) throws {
+    let pieces = #"["u",0],["a",\#(first)],["y",\#(last)],["axy",-12]"#
+    let tokenizer = try load(#"{"model":{"type":"Unigram","unk_id":0,"vocab":[\#(pieces)]}}"#)
+    #expect(try tokenizer.encodeIds("axy").ids == ids)
   }
 
   @Test("a chain of stages that would fill the memory is refused")

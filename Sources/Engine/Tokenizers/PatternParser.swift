@@ -137,7 +137,8 @@ struct PatternParser {
       guard case .one = atom else { throw refused("a possessive group", at: start) }
     }
     if next == "*" || next == "+" || next == "?" { throw refused("a quantifier behind a quantifier") }
-    if most == nil, atom.first.isOptional { throw refused("a repeated group that can be empty", at: start) }
+    // Oniguruma leaves a loop whose body took nothing, which changes what is tried next.
+    if most != 1, atom.first.isOptional { throw refused("a repeated group that can be empty", at: start) }
     return .repeated(atom, least: least, most: most, greed)
   }
 
@@ -230,6 +231,10 @@ struct PatternParser {
       if scalar == "]" {
         position += 1
         break
+      }
+      // Oniguruma folds the whole class at its end, which differs where a class within is negated.
+      if ignoresCase, scalar == "[" || continues(with: "&&") {
+        throw refused("a class in a class without regard to case")
       }
       if take("&&") {
         let part = union()
