@@ -1,6 +1,6 @@
 /// The alphabet of byte-level tokenizers: a printable scalar for each byte (Radford et al. 2019, "Language Models are
-/// Unsupervised Multitask Learners", its encoder). Bytes that are printable in Latin-1 stand for themselves, the others for
-/// 256 and on, in their order.
+/// Unsupervised Multitask Learners", its encoder). Bytes that are printable in Latin-1 stand for themselves, the others
+/// for 256 and on, in their order.
 enum ByteAlphabet {
   /// The scalar of each byte.
   static let scalars: [UInt32] = {

@@ -1,6 +1,6 @@
-/// The byte-pair model (Sennrich et al. 2016, "Neural Machine Translation of Rare Words with Subword Units"): a word starts
-/// as its scalars, and the two neighbours whose merge has the lowest rank become one, the leftmost first, until no two
-/// neighbours have a merge.
+/// The byte-pair model (Sennrich et al. 2016, "Neural Machine Translation of Rare Words with Subword Units"): a word
+/// starts as its scalars, and the two neighbours whose merge has the lowest rank become one, the leftmost first, until
+/// no two neighbours have a merge.
 ///
 /// There is no cache of words: a short word costs about as much to merge as to look up.
 struct BytePair: Sendable {

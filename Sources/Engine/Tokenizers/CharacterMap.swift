@@ -1,8 +1,8 @@
 import Foundation
 
-/// `Precompiled`: SentencePiece's normalisation rules as its models carry them. The map is a trie in a double array (Aoe 1989,
-/// in the layout of Darts-clone) over the UTF-8 of the texts to replace; a leaf holds where in a list of texts, each with a
-/// zero byte at its end, the replacement starts.
+/// `Precompiled`: SentencePiece's normalisation rules as its models carry them. The map is a trie in a double array
+/// (Aoe 1989, in the layout of Darts-clone) over the UTF-8 of the texts to replace; a leaf holds where in a list of
+/// texts, each with a zero byte at its end, the replacement starts.
 struct CharacterMap: Sendable {
   private let units: [UInt32]
   private let texts: [UInt8]
@@ -16,7 +16,8 @@ struct CharacterMap: Sendable {
   /// The longest replacement of known maps has 33 bytes.
   private static let mostTextBytes = 256
 
-  /// - Parameter encoded: Base64 of the size of the trie in bytes, the trie and the texts, numbers in little-endian order.
+  /// - Parameter encoded: Base64 of the size of the trie in bytes, the trie and the texts, numbers in little-endian
+  ///   order.
   /// - Returns: nil where this is no such map.
   init?(encoded: String) {
     guard let data = Data(base64Encoded: encoded), data.count >= 4 else { return nil }
@@ -80,8 +81,8 @@ struct CharacterMap: Sendable {
     return isChanged ? text.rewritten(changes) : text
   }
 
-  /// Whether a grapheme cluster ends between two scalars whatever stands around: nothing below U+0300 joins its neighbours
-  /// but the two of a line end.
+  /// Whether a grapheme cluster ends between two scalars whatever stands around: nothing below U+0300 joins its
+  /// neighbours but the two of a line end.
   private static func isSurelyBetweenClusters(_ first: UInt32, _ second: UInt32) -> Bool {
     first < firstJoining && second < firstJoining && (first != 0x0D || second != 0x0A)
   }

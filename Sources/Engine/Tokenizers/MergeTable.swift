@@ -1,5 +1,5 @@
-/// The merges of a byte-pair model: for two tokens side by side the rank of their merge and the token that they become. One
-/// open-addressing table, so that a look-up costs about one cache line.
+/// The merges of a byte-pair model: for two tokens side by side the rank of their merge and the token that they become.
+/// One open-addressing table, so that a look-up costs about one cache line.
 struct MergeTable: Sendable {
   private var keys: [UInt64]
   /// `rank << 32 | token`.
@@ -10,7 +10,8 @@ struct MergeTable: Sendable {
   /// What no pair has.
   static let none = UInt64.max
 
-  /// - Parameter merges: in the order of their ranks; of two merges of one pair the later one counts, as in the library.
+  /// - Parameter merges: in the order of their ranks; of two merges of one pair the later one counts, as in the
+  ///   library.
   init(_ merges: [(left: Int32, right: Int32, token: Int32)]) {
     var size = 16
     while size < merges.count * 2 { size *= 2 }

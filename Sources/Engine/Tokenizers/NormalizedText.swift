@@ -1,7 +1,7 @@
 /// Text on its way through the normalizers: scalars, and for each the span of the original text that it stands for.
 ///
-/// Spans count Unicode scalars of the original. A scalar that a normalizer inserts takes the span of the one it came from,
-/// a composed one that of its first part: this is how the `tokenizers` library aligns them.
+/// Spans count Unicode scalars of the original. A scalar that a normalizer inserts takes the span of the one it came
+/// from, a composed one that of its first part: this is how the `tokenizers` library aligns them.
 struct NormalizedText {
   private(set) var scalars: [UInt32]
   private(set) var starts: [Int32]
@@ -53,11 +53,6 @@ struct NormalizedText {
     return part
   }
 
-  /// Appends what stands at `index` of another text, span included.
-  mutating func append(_ other: NormalizedText, at index: Int) {
-    append(other.scalars[index], start: other.starts[index], end: other.ends[index])
-  }
-
   /// Appends what stands in `range` of another text, spans included.
   mutating func append(_ other: NormalizedText, in range: Range<Int>) {
     scalars += other.scalars[range]
@@ -75,8 +70,8 @@ struct NormalizedText {
     return result
   }
 
-  /// The text in which each of `matches` (ascending, none overlapping) became `content`, which takes the span of the last
-  /// scalar of the match, or of an empty match that of the scalar before.
+  /// The text in which each of `matches` (ascending, none overlapping) became `content`, which takes the span of the
+  /// last scalar of the match, or of an empty match that of the scalar before.
   func replacing(_ matches: [Range<Int>], by content: [UInt32]) -> NormalizedText {
     if matches.isEmpty { return self }
     var result = NormalizedText()
@@ -93,8 +88,8 @@ struct NormalizedText {
     return result
   }
 
-  /// One scalar of a rewritten text, and how it came about: 0 in the place of the next scalar, 1 or more put in behind the
-  /// one before, -n in the place of the next scalar and of the n behind it.
+  /// One scalar of a rewritten text, and how it came about: 0 in the place of the next scalar, 1 or more put in behind
+  /// the one before, -n in the place of the next scalar and of the n behind it.
   struct Change {
     var scalar: UInt32
     var change: Int

@@ -33,8 +33,8 @@ indirect enum Normalizer: Sendable {
     }
   }
 
-  /// How many times longer it can make a text at most, replacements alone regarded: a chain of them in a hostile file could
-  /// fill the memory.
+  /// How many times longer it can make a text at most, replacements alone regarded: a chain of them in a hostile file
+  /// could fill the memory.
   var growth: Int {
     switch self {
     case .prepend(let prefix): prefix.count + 1

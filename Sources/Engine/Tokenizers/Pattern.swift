@@ -1,5 +1,5 @@
-/// A regular expression, compiled into steps that a backtracking matcher takes: alternatives are tried in their order, and
-/// quantifiers take as much as they can, as in Oniguruma.
+/// A regular expression, compiled into steps that a backtracking matcher takes: alternatives are tried in their order,
+/// and quantifiers take as much as they can, as in Oniguruma.
 struct Pattern: Sendable {
   enum Step: Sendable {
     /// A scalar of a set.
@@ -15,8 +15,8 @@ struct Pattern: Sendable {
     case accept
   }
 
-  /// Where each branch of a choice goes on, and which branches can begin with what: a bit for each branch, by ASCII scalar,
-  /// then for any other scalar, then for the end of the text.
+  /// Where each branch of a choice goes on, and which branches can begin with what: a bit for each branch, by ASCII
+  /// scalar, then for any other scalar, then for the end of the text.
   struct Choice: Sendable {
     var branches: [Int32]
     var viable: [UInt64]

@@ -1,8 +1,8 @@
 /// Finds the matches of a pattern, one after the other.
 ///
-/// Backtracking can take exponential time. This one notices when it has worked much more than it has advanced, and from then
-/// on remembers which step failed at which place: without back-references a step that failed at a place fails there for
-/// ever. So a text costs at most about steps times length.
+/// Backtracking can take exponential time. This one notices when it has worked much more than it has advanced, and from
+/// then on remembers which step failed at which place: without back-references a step that failed at a place fails
+/// there for ever. So a text costs at most about steps times length.
 struct PatternMatcher {
   private let pattern: Pattern
   private var frames: [Frame] = []
@@ -23,8 +23,8 @@ struct PatternMatcher {
 
   init(_ pattern: Pattern) { self.pattern = pattern }
 
-  /// Calls `body` with each match in `range`, from the left, none overlapping. A match may be empty, but not right behind
-  /// another one.
+  /// Calls `body` with each match in `range`, from the left, none overlapping. A match may be empty, but not right
+  /// behind another one.
   mutating func forEachMatch(
     in scalars: UnsafeBufferPointer<UInt32>,
     _ range: Range<Int>,

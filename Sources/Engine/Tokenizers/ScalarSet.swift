@@ -40,8 +40,6 @@ struct ScalarSet: Sendable, Equatable {
     }
   }
 
-  var isEmpty: Bool { bounds.isEmpty }
-
   private var ranges: some Sequence<ClosedRange<UInt32>> {
     stride(from: 0, to: bounds.count, by: 2).lazy.map { bounds[$0]...bounds[$0 + 1] }
   }

@@ -1,4 +1,5 @@
-/// A text on its way through the pre-tokenizers: words, as ranges of scalars, and a text that some of the stages rewrite.
+/// A text on its way through the pre-tokenizers: words, as ranges of scalars, and a text that some of the stages
+/// rewrite.
 struct SplitText {
   private(set) var text: NormalizedText
   /// Ascending, none empty, none overlapping; what lies between is dropped.
@@ -86,8 +87,8 @@ enum SplitBehavior: String, Sendable, CaseIterable {
     let isMatch: Bool
   }
 
-  /// Appends the words that the parts of a word make. Of matches in a row only the first (or last) is merged with the text
-  /// beside it, as in the library.
+  /// Appends the words that the parts of a word make. Of matches in a row only the first (or last) is merged with the
+  /// text beside it, as in the library.
   func append(_ parts: [Part], to words: inout [Range<Int>]) {
     let first = words.count
     var wasMatch = false

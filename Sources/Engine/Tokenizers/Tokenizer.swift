@@ -2,9 +2,9 @@ import Foundation
 
 /// A Hugging Face tokenizer, read from `tokenizer.json`: normalizer, pre-tokenizer, model, post-processor and decoder.
 ///
-/// Equal to the `tokenizers` library token for token, offsets included; `docs/tokenizers.md` lists the stages that are built.
-/// Truncation and padding that the file may carry are ignored: how long a training text may be is the caller's decision, and
-/// this engine pads nothing.
+/// Equal to the `tokenizers` library token for token, offsets included; `docs/tokenizers.md` lists the stages that are
+/// built. Truncation and padding that the file may carry are ignored: how long a training text may be is the caller's
+/// decision, and this engine pads nothing.
 ///
 ///     let tokenizer = try Tokenizer.load(from: modelFolder)
 ///     let tokens = try tokenizer.encodeIds("The lift is fine, the door is not.", maxLength: 64)

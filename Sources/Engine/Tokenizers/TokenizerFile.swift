@@ -1,6 +1,7 @@
 import Foundation
 
-/// Reads a `tokenizer.json`; the stages are read in extensions. Whatever is not built is refused by name, never passed over.
+/// Reads a `tokenizer.json`; the stages are read in extensions. Whatever is not built is refused by name, never passed
+/// over.
 struct TokenizerFile {
   let path: String
   let root: JSONNode

@@ -1,7 +1,7 @@
 import Foundation
 
-/// The four normalisation forms over scalars with spans. The decompositions come from Foundation, scalar by scalar; order
-/// and composition are those of Unicode Standard Annex 15.
+/// The four normalisation forms over scalars with spans. The decompositions come from Foundation, scalar by scalar;
+/// order and composition are those of Unicode Standard Annex 15.
 enum UnicodeForm: String, Sendable {
   case nfc = "NFC"
   case nfd = "NFD"
@@ -62,7 +62,8 @@ enum UnicodeForm: String, Sendable {
   }
 
   /// Composition. A composed scalar stands for one scalar more of the text than its first part for each part that was a
-  /// scalar of its own; what stands between the parts keeps its own count, and so moves: this is how the library does it.
+  /// scalar of its own; what stands between the parts keeps its own count, and so moves: this is how the library does
+  /// it.
   private static func composed(_ parts: [NormalizedText.Change]) -> [NormalizedText.Change] {
     var result: [NormalizedText.Change] = []
     result.reserveCapacity(parts.count)

@@ -1,5 +1,5 @@
-/// The unigram model (Kudo 2018, "Subword Regularization", section 3.2): the pieces whose scores have the greatest sum, found
-/// by Viterbi's algorithm in time that grows with the length of the word and of the longest token.
+/// The unigram model (Kudo 2018, "Subword Regularization", section 3.2): the pieces whose scores have the greatest sum,
+/// found by Viterbi's algorithm in time that grows with the length of the word and of the longest token.
 struct Unigram: Sendable {
   /// Id of what no token covers; neighbours become one.
   let unknown: Int32
