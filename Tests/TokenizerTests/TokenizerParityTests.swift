@@ -5,6 +5,9 @@ import Testing
 @Suite("A tokenizer equals the tokenizers library")
 struct TokenizerParityTests {
   static let kinds = ["uncased", "cased", "accents", "compatible", "canonical"]
+  static let modelKinds = [
+    "roberta", "llama3", "cased_words", "llama2", "suffix", "no_unknown", "t5", "xlmr", "piece_bytes", "word_level",
+  ]
 
   struct Fixture: Decodable {
     let strings: [ExpectedTokens]
@@ -15,7 +18,7 @@ struct TokenizerParityTests {
     try JSONDecoder().decode(Fixture.self, from: Data(contentsOf: Places.fixture("\(kind)/expected.json")))
   }
 
-  @Test("on our own strings: ids, tokens, offsets, types, decoded text", arguments: kinds)
+  @Test("on our own strings: ids, tokens, offsets, types, decoded text", arguments: kinds + modelKinds)
   func ownStrings(kind: String) throws {
     let tokenizer = try Tokenizer.load(from: Places.fixture(kind))
     for expected in try fixture(kind).strings {
@@ -24,7 +27,7 @@ struct TokenizerParityTests {
     }
   }
 
-  @Test("when it cuts or refuses to", arguments: kinds)
+  @Test("when it cuts or refuses to", arguments: kinds + modelKinds)
   func truncation(kind: String) throws {
     let tokenizer = try Tokenizer.load(from: Places.fixture(kind))
     for expected in try fixture(kind).truncated {
@@ -84,7 +87,10 @@ struct TokenizerParityTests {
   @Test(
     "on the larger oracle, where it is at hand",
     .enabled(if: Places.hasOracle),
-    arguments: ["wordpiece_cased", "wordpiece_uncased"]
+    arguments: [
+      "bpe_gpt2", "bpe_llama2_bytefallback", "bpe_llama3", "bpe_qwen2", "bpe_roberta", "unigram_t5",
+      "unigram_xlmr_precompiled", "wordpiece_cased", "wordpiece_uncased",
+    ]
   )
   func oracle(kind: String) throws {
     let folder = Places.oracle.appendingPathComponent(kind)

@@ -98,11 +98,117 @@ enum TokenizerSamples {
       """
   }
 
+  /// A file of another model; what is not given stays away.
+  private static func file(model: String, _ stages: (String, String)...) -> String {
+    let members = stages.map { "\"\($0.0)\":\($0.1)" } + ["\"model\":\(model)"]
+    return "{\(members.joined(separator: ",\n "))}"
+  }
+
+  private static func vocabulary(_ words: [String]) -> String {
+    words.enumerated().map { "\"\($0.element)\":\($0.offset)" }.joined(separator: ",")
+  }
+
+  /// A map that makes "a" of "A" and "\u{E9}" of "e\u{301}", and drops U+0301 where it stands alone.
+  private static let characterMap: String = {
+    var units = [UInt32](repeating: 0, count: 206)
+    for (index, unit) in [
+      0: 0x400, 2: 0x8000_0001, 4: 0x8000_0000, 7: 0x8000_0003, 64: 0x10941, 100: 0x18465, 130: 0x21981, 135: 0x20181,
+      201: 0x33CCC, 205: 0x338CC,
+    ] as [Int: UInt32] {
+      units[index] = unit
+    }
+    let numbers = [UInt32(units.count * 4)] + units
+    let bytes = numbers.flatMap { number in (0..<4).map { UInt8(truncatingIfNeeded: number >> UInt32(8 * $0)) } }
+    return Data(bytes + Array("\u{0}a\u{0}\u{E9}\u{0}".utf8)).base64EncodedString()
+  }()
+
+  private static let sequence = #"{"type":"Sequence","#
+
+  private static let others = [
+    file(
+      model: """
+        {"type":"BPE","ignore_merges":true,"vocab":{\(vocabulary(["!", "a", "b", "\u{120}", "t", "h", "e", "\u{120}t", "he", "\u{120}the", "\u{C3}", "\u{A9}"]))},
+         "merges":[["\u{120}","t"],["h","e"],["\u{120}t","he"]]}
+        """,
+      ("added_tokens", "[\(special(12, "<mask>", ",\"lstrip\":true"))]"),
+      (
+        "pre_tokenizer",
+        sequence + #"""
+          "pretokenizers":[{"type":"Split",
+           "pattern":{"Regex":"(?i:'s|'t)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"},
+           "behavior":"Isolated","invert":false},{"type":"ByteLevel","add_prefix_space":true,"use_regex":true}]}
+          """#
+      ),
+      (
+        "post_processor",
+        sequence + #""processors":[{"type":"ByteLevel","trim_offsets":true},{"type":"RobertaProcessing","#
+          + #""sep":["a",1],"cls":["b",2],"trim_offsets":false}]}"#
+      ),
+      ("decoder", #"{"type":"ByteLevel"}"#)
+    ),
+    file(
+      model: """
+        {"type":"BPE","unk_token":"<unk>","fuse_unk":true,"byte_fallback":true,
+         "vocab":{\(vocabulary(["<unk>", "<0xC3>", "<0xA9>", "<0x0A>", "\u{2581}", "a", "t", "\u{2581}t"]))},"merges":["\u{2581} t"]}
+        """,
+      (
+        "normalizer",
+        sequence + #""normalizers":[{"type":"Prepend","prepend":"\u2581"},{"type":"Strip","strip_left":false},"#
+          + #"{"type":"Replace","pattern":{"String":" "},"content":"\u2581"}]}"#
+      ),
+      (
+        "decoder",
+        sequence + #""decoders":[{"type":"Replace","pattern":{"String":"\u2581"},"content":" "},"#
+          + #"{"type":"ByteFallback"},{"type":"Fuse"},{"type":"Strip","content":" ","start":1,"stop":0}]}"#
+      )
+    ),
+    file(
+      model: """
+        {"type":"Unigram","unk_id":0,"byte_fallback":false,"vocab":[["<unk>",0.0],["\u{2581}",-2.5],["\u{2581}the",-3],
+         ["a",-4.5],["t",-4.5],["he",-4.75],["\u{E9}",-6]]}
+        """,
+      (
+        "normalizer",
+        sequence + #""normalizers":[{"type":"Nmt"},{"type":"Precompiled","precompiled_charsmap":""# + characterMap
+          + #""},{"type":"Replace","pattern":{"Regex":" {2,}"},"content":" "}]}"#
+      ),
+      (
+        "pre_tokenizer",
+        sequence + #""pretokenizers":[{"type":"WhitespaceSplit"},{"type":"Metaspace","replacement":"\u2581","#
+          + #""prepend_scheme":"first","split":true}]}"#
+      ),
+      ("decoder", #"{"type":"Metaspace","replacement":"\u2581","prepend_scheme":"always","split":true}"#)
+    ),
+    file(
+      model: """
+        {"type":"WordLevel","unk_token":"?","vocab":{\(vocabulary(["?", "the", "lift", "1", "\u{4E2D}"]))}}
+        """,
+      ("normalizer", #"{"type":"ByteLevel"}"#),
+      (
+        "pre_tokenizer",
+        sequence + #""pretokenizers":[{"type":"Digits","individual_digits":true},{"type":"CharDelimiterSplit","#
+          + #""delimiter":"\u0120"},{"type":"Punctuation","behavior":"MergedWithNext"},{"type":"Split","#
+          + #""pattern":{"Regex":"(a|ab)*?(c|bcd){2,3}|[a-z&&[^aeiou]]++|(?<!x).{4}"},"behavior":"Contiguous","invert":true}]}"#
+      ),
+      ("decoder", #"{"type":"BPEDecoder","suffix":"e"}"#)
+    ),
+    file(
+      model: """
+        {"type":"BPE","unk_token":"?","end_of_word_suffix":"</w>","continuing_subword_prefix":"##",
+         "vocab":{\(vocabulary(["?", "a", "##a", "##a</w>", "aa", "##aa</w>", "aaa</w>"]))},
+         "merges":["a ##a","##a ##a</w>","a ##aa</w>"]}
+        """,
+      ("pre_tokenizer", #"{"type":"Split","pattern":{"String":" "},"behavior":"Removed","invert":false}"#)
+    ),
+  ]
+
   private static func special(_ id: Int, _ content: String, _ flags: String = "") -> String {
     "{\"id\":\(id),\"content\":\"\(content)\",\"special\":true\(flags)}"
   }
 
-  static let files = [
+  static let files = wordPieces + others
+
+  private static let wordPieces = [
     file(
       normalizer:
         #"{"type":"BertNormalizer","clean_text":true,"handle_chinese_chars":true,"strip_accents":null,"lowercase":true}"#,
@@ -149,5 +255,19 @@ enum TokenizerSamples {
     "\"TemplateProcessing\"", "\"BertProcessing\"", "\"WordPiece\"", "\"unk_token\":", "\"max_input_chars_per_word\":",
     "\"continuing_subword_prefix\":", "\"\"", "\"##\"", "9999999", "\\u0000", "\\ud800", "\\ud83d\\ude00", "\"\u{E9}\"",
     "\"e\u{301}\"",
+    "\"BPE\"", "\"Unigram\"", "\"WordLevel\"", "\"merges\":[", "\"unk_id\":", "\"byte_fallback\":true",
+    "\"fuse_unk\":true",
+    "\"ignore_merges\":true", "\"end_of_word_suffix\":", "\"dropout\":", "\"ByteLevel\"", "\"add_prefix_space\":",
+    "\"use_regex\":", "\"trim_offsets\":", "\"Metaspace\"", "\"prepend_scheme\":\"first\"", "\"split\":false",
+    "\"replacement\":\"\u{2581}\"", "\"Split\"", "\"pattern\":{\"Regex\":\"", "\"pattern\":{\"String\":\"",
+    "\"invert\":true",
+    "\"behavior\":\"Removed\"", "\"behavior\":\"Isolated\"", "\"behavior\":\"MergedWithPrevious\"",
+    "\"behavior\":\"MergedWithNext\"", "\"behavior\":\"Contiguous\"", "\"Digits\"", "\"CharDelimiterSplit\"",
+    "\"Replace\"",
+    "\"Prepend\"", "\"Strip\"", "\"Nmt\"", "\"Precompiled\"", "\"precompiled_charsmap\":", "\"RobertaProcessing\"",
+    "\"processors\":[", "\"decoders\":[", "\"ByteFallback\"", "\"Fuse\"", "\"BPEDecoder\"", "\"suffix\":",
+    "\"start\":1", "<0x0A>",
+    "\\\\p{L}", "\\\\p{N}", "\\\\s", "\\\\S", "\\\\w", "(?i:", "(?!", "(?<=", "(?:", "{1,3}", "{0,999}", "[^", "&&[",
+    ")*", "++", "*?", "|",
   ]
 }

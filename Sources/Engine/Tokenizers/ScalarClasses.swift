@@ -9,6 +9,7 @@ struct ScalarClass: OptionSet, Sendable {
   static let combiningMark = ScalarClass(rawValue: 16)
   static let chinese = ScalarClass(rawValue: 32)
   static let word = ScalarClass(rawValue: 64)
+  static let numeric = ScalarClass(rawValue: 128)
 
   /// The classes of a scalar.
   @inline(__always)
@@ -21,6 +22,7 @@ struct ScalarClass: OptionSet, Sendable {
       (.removedByCleaning, ScalarRanges.removedByCleaning), (.whitespace, ScalarRanges.whitespace),
       (.punctuation, ScalarRanges.punctuation), (.nonspacingMark, ScalarRanges.nonspacingMark),
       (.combiningMark, ScalarRanges.combiningMark), (.chinese, ScalarRanges.chinese), (.word, ScalarRanges.word),
+      (.numeric, ScalarRanges.numeric),
     ]
     for (flag, ranges) in classes {
       for index in stride(from: 0, to: ranges.count, by: 2) {

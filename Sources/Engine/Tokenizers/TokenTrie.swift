@@ -58,6 +58,19 @@ struct TokenTrie: Sendable {
   @inline(__always)
   func longestMatch(in scalars: UnsafeBufferPointer<UInt32>, from start: Int) -> (token: Int32, end: Int)? {
     var best: (token: Int32, end: Int)?
+    forEachMatch(in: scalars, from: start) { best = ($0, $1) }
+    return best
+  }
+
+  /// The token that is all of `scalars`.
+  func token(of scalars: UnsafeBufferPointer<UInt32>) -> Int32? {
+    guard let match = longestMatch(in: scalars, from: 0), match.end == scalars.count else { return nil }
+    return match.token
+  }
+
+  /// Calls `body` with each token that `scalars` starts with from `start`, and where it ends, the shortest first.
+  @inline(__always)
+  func forEachMatch(in scalars: UnsafeBufferPointer<UInt32>, from start: Int, _ body: (Int32, Int) -> Void) {
     var node: Int32 = 0
     keys.withUnsafeBufferPointer { keys in
       children.withUnsafeBufferPointer { children in
@@ -70,11 +83,10 @@ struct TokenTrie: Sendable {
               slot = (slot + 1) & mask
             }
             node = children[slot]
-            if tokens[Int(node)] >= 0 { best = (tokens[Int(node)], index + 1) }
+            if tokens[Int(node)] >= 0 { body(tokens[Int(node)], index + 1) }
           }
         }
       }
     }
-    return best
   }
 }

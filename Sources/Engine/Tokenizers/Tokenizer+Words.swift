@@ -28,10 +28,13 @@ extension Tokenizer {
   }
 
   private func tokenizeWords(of text: NormalizedText, in range: Range<Int>, into sequence: inout TokenSequence) {
-    let words = preTokenizer?.words(of: text, in: range) ?? (range.isEmpty ? [] : [range])
-    var pieces: [(id: Int32, range: Range<Int>)] = []
+    var split = SplitText(text, range)
+    preTokenizer?.apply(to: &split)
+    let text = split.text
+    let shownAsFound = model.shownAsFound
+    var pieces: [TokenPiece] = []
     text.scalars.withUnsafeBufferPointer { scalars in
-      for word in words {
+      for word in split.words {
         pieces.removeAll(keepingCapacity: true)
         model.tokenize(UnsafeBufferPointer(rebasing: scalars[word]), into: &pieces)
         for piece in pieces {
@@ -40,7 +43,11 @@ extension Tokenizer {
             continue
           }
           let place = word.lowerBound + piece.range.lowerBound..<word.lowerBound + piece.range.upperBound
-          sequence.append(piece.id, text.origin(of: place))
+          if piece.id == shownAsFound {
+            sequence.appendFound(piece.id, text.origin(of: place), text: text.string(place))
+          } else {
+            sequence.append(piece.id, text.origin(of: place))
+          }
         }
       }
     }
@@ -63,7 +70,7 @@ extension Tokenizer {
     }
     guard isPlain else { return false }
     sequence.reserve(bytes.count / 4)
-    var pieces: [(id: Int32, range: Range<Int>)] = []
+    var pieces: [TokenPiece] = []
     pieces.reserveCapacity(32)
     withUnsafeTemporaryAllocation(of: UInt32.self, capacity: max(bytes.count, 1)) { scalars in
       for index in bytes.indices {
@@ -113,7 +120,7 @@ struct TokenSequence {
   let keepsText: Bool
   var ids: [Int32] = []
   private(set) var spans: [Range<Int>] = []
-  /// What stood in the text, for added tokens.
+  /// What stood in the text, for added tokens and unknown pieces.
   private(set) var foundTexts: [Int: String] = [:]
 
   init(keepsText: Bool) { self.keepsText = keepsText }

@@ -2,8 +2,9 @@ import Foundation
 
 /// A Hugging Face tokenizer, read from `tokenizer.json`: normalizer, pre-tokenizer, model, post-processor and decoder.
 ///
-/// Equal to the `tokenizers` library token for token, offsets included. Truncation and padding that the file may carry are
-/// ignored: how long a training text may be is the caller's decision, and this engine pads nothing.
+/// Equal to the `tokenizers` library token for token, offsets included; `docs/tokenizers.md` lists the stages that are
+/// built. Truncation and padding that the file may carry are ignored: how long a training text may be is the caller's
+/// decision, and this engine pads nothing.
 ///
 ///     let tokenizer = try Tokenizer.load(from: modelFolder)
 ///     let tokens = try tokenizer.encodeIds("The lift is fine, the door is not.", maxLength: 64)
@@ -26,17 +27,8 @@ public struct Tokenizer: Sendable {
   }
 
   private init(file: TokenizerFile) throws(TokenizerError) {
-    guard let model = file.root["model"] else {
-      throw .invalid(path: file.path, key: "model", found: "missing", expected: "an object")
-    }
-    // Files of early versions do not name the type; WordPiece is known by its word length limit.
-    let implied = model["type"] == nil && model["max_input_chars_per_word"] != nil
-    let type = implied ? "WordPiece" : try file.type(of: model, "model") ?? "null"
-    guard type == "WordPiece" else {
-      throw .unsupported(path: file.path, key: "model.type", found: "\"\(type)\"", supported: "WordPiece")
-    }
-    var vocabulary = try file.vocabulary(model: model)
-    self.model = .wordPiece(try file.wordPiece(model: model, vocabulary: vocabulary))
+    var (vocabulary, model) = try file.model()
+    self.model = model
     let normalizer = try file.normalizer(file.root["normalizer"])
     self.normalizer = normalizer
     let tokens = try file.addedTokens(file.root["added_tokens"])
@@ -97,9 +89,11 @@ public struct Tokenizer: Sendable {
     func append(_ sequence: TokenSequence, _ count: Int, _ typeId: Int32) {
       ids += sequence.ids.prefix(count)
       typeIds += repeatElement(typeId, count: count)
-      offsets += sequence.spans.prefix(count)
       for index in 0..<count {
-        tokens.append(sequence.foundTexts[index] ?? vocabulary.token(of: sequence.ids[index]) ?? "")
+        let token = sequence.foundTexts[index] ?? vocabulary.token(of: sequence.ids[index]) ?? ""
+        tokens.append(token)
+        let span = sequence.spans[index]
+        offsets.append(postProcessor.trim?.trimmed(span, of: token, isFirst: index == 0) ?? span)
       }
     }
     for piece in postProcessor.template(isPair: pair != nil) {

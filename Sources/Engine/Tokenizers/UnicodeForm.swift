@@ -1,7 +1,7 @@
 import Foundation
 
-/// The four normalisation forms over scalars with spans. The decompositions come from Foundation, scalar by scalar; order
-/// and composition are those of Unicode Standard Annex 15.
+/// The four normalisation forms over scalars with spans. The decompositions come from Foundation, scalar by scalar;
+/// order and composition are those of Unicode Standard Annex 15.
 enum UnicodeForm: String, Sendable {
   case nfc = "NFC"
   case nfd = "NFD"
@@ -11,35 +11,49 @@ enum UnicodeForm: String, Sendable {
   func applied(to text: NormalizedText) -> NormalizedText {
     if text.scalars.allSatisfy({ $0 < 0xA0 }) { return text }
     switch self {
-    case .nfd: return Self.decomposed(text, .canonical)
-    case .nfkd: return Self.decomposed(text, .compatibility)
-    case .nfc: return Self.composed(Self.decomposed(text, .canonical))
-    case .nfkc: return Self.composed(Self.decomposed(text, .compatibility))
+    case .nfd: return text.rewritten(Self.decomposed(text, .canonical))
+    case .nfkd: return text.rewritten(Self.decomposed(text, .compatibility))
+    case .nfc: return text.rewritten(Self.composed(Self.decomposed(text, .canonical)))
+    case .nfkc: return text.rewritten(Self.composed(Self.decomposed(text, .compatibility)))
     }
   }
 
-  private static func decomposed(_ text: NormalizedText, _ mapping: ScalarMapping) -> NormalizedText {
-    var result = text.rebuilt { scalar, start, end, into in
+  /// The parts of each scalar: the first in its place, the others put in behind.
+  private static func decomposed(_ text: NormalizedText, _ mapping: ScalarMapping) -> [NormalizedText.Change] {
+    var changes: [NormalizedText.Change] = []
+    changes.reserveCapacity(text.count + text.count / 8)
+    func append(_ parts: some Sequence<UInt32>) {
+      var change = 0
+      for part in parts {
+        changes.append(NormalizedText.Change(scalar: part, change: change))
+        change = 1
+      }
+    }
+    for scalar in text.scalars {
       if scalar < 0xA0 {
-        into.append(scalar, start: start, end: end)
+        changes.append(NormalizedText.Change(scalar: scalar, change: 0))
       } else if (Hangul.firstSyllable..<Hangul.firstSyllable + Hangul.syllables).contains(scalar) {
-        for part in Hangul.parts(of: scalar) { into.append(part, start: start, end: end) }
+        append(Hangul.parts(of: scalar))
       } else if let image = mapping.image(of: scalar) {
-        for part in image { into.append(part, start: start, end: end) }
+        append(image)
       } else {
-        into.append(scalar, start: start, end: end)
+        changes.append(NormalizedText.Change(scalar: scalar, change: 0))
       }
     }
     // Canonical order: each run of non-starters sorted by class, equals in their order.
     var start: Int?
-    for index in 0...result.count {
-      let isStarter = index == result.count || combiningClass(result.scalars[index]) == 0
+    for index in 0...changes.count {
+      let isStarter = index == changes.count || combiningClass(changes[index].scalar) == 0
       if !isStarter, start == nil { start = index }
       guard isStarter, let first = start else { continue }
-      if index - first > 1 { result.sort(first..<index, by: combiningClass) }
+      if index - first > 1 {
+        let run = changes[first..<index].enumerated().map { (combiningClass($0.element.scalar), $0.offset, $0.element) }
+        let sorted = run.sorted { ($0.0, $0.1) < ($1.0, $1.1) }
+        changes.replaceSubrange(first..<index, with: sorted.map(\.2))
+      }
       start = nil
     }
-    return result
+    return changes
   }
 
   private static func combiningClass(_ scalar: UInt32) -> UInt8 {
@@ -47,22 +61,25 @@ enum UnicodeForm: String, Sendable {
     return value.properties.canonicalCombiningClass.rawValue
   }
 
-  private static func composed(_ text: NormalizedText) -> NormalizedText {
-    var result = NormalizedText()
-    result.reserve(text.count)
+  /// Composition. A composed scalar stands for one scalar more of the text than its first part for each part that was a
+  /// scalar of its own; what stands between the parts keeps its own count, and so moves: this is how the library does
+  /// it.
+  private static func composed(_ parts: [NormalizedText.Change]) -> [NormalizedText.Change] {
+    var result: [NormalizedText.Change] = []
+    result.reserveCapacity(parts.count)
     var starter: Int?
     var lastClass: UInt8 = 0
-    for index in 0..<text.count {
-      let scalar = text.scalars[index]
-      let own = combiningClass(scalar)
+    for part in parts {
+      let own = combiningClass(part.scalar)
       // Not blocked: right behind the starter, or after non-starters of a lower class only.
       if let at = starter, result.count == at + 1 || lastClass < own,
-        let whole = composition(result.scalars[at], scalar)
+        let whole = composition(result[at].scalar, part.scalar)
       {
-        result.replace(at: at, by: whole)
+        result[at].scalar = whole
+        result[at].change += part.change - 1
         continue
       }
-      result.append(scalar, start: text.starts[index], end: text.ends[index])
+      result.append(part)
       if own == 0 { starter = result.count - 1 }
       lastClass = own
     }

@@ -23,6 +23,14 @@ struct Vocabulary: Sendable {
     texts.map { (id: $0.key, text: $0.value) }.sorted { $0.id < $1.id }
   }
 
+  /// The tokens `<0x00>` to `<0xFF>`, which stand for bytes; nil where there is no such token.
+  var byteTokens: [Int32?] {
+    (0..<256).map { byte in
+      let digits = String(byte, radix: 16, uppercase: true)
+      return id(of: "<0x\(byte < 16 ? "0" : "")\(digits)>")
+    }
+  }
+
   /// Number of different tokens.
   var count: Int { ids.count }
 }

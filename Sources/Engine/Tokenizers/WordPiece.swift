@@ -26,7 +26,7 @@ struct WordPiece: Sendable {
 
   /// Appends the pieces of one word: ids, and where in the word each one lies.
   @inline(__always)
-  func tokenize(_ word: UnsafeBufferPointer<UInt32>, into pieces: inout [(id: Int32, range: Range<Int>)]) {
+  func tokenize(_ word: UnsafeBufferPointer<UInt32>, into pieces: inout [TokenPiece]) {
     let before = pieces.count
     var start = 0
     if word.count <= maximumWordLength {
@@ -39,17 +39,5 @@ struct WordPiece: Sendable {
     }
     pieces.removeLast(pieces.count - before)
     pieces.append((unknown, 0..<word.count))
-  }
-}
-
-/// The third stage of `tokenizer.json`: cuts words into tokens. Byte-pair and unigram models will stand beside WordPiece.
-enum TokenModel: Sendable {
-  case wordPiece(WordPiece)
-
-  @inline(__always)
-  func tokenize(_ word: UnsafeBufferPointer<UInt32>, into pieces: inout [(id: Int32, range: Range<Int>)]) {
-    switch self {
-    case .wordPiece(let model): model.tokenize(word, into: &pieces)
-    }
   }
 }
