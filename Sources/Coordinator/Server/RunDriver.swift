@@ -78,9 +78,15 @@ actor RunDriver {
   /// A connection was made.
   func began(_ link: ClientLink) { switchboard.began(link) }
 
-  /// What a client says on a connection.
-  func heard(_ word: ParticipantWord, from link: ClientLink) {
-    soon { [conductor, switchboard] in conductor.heard(word, from: link, on: switchboard) }
+  /// What a client says on a connection. Returns once it has been taken up: until then the connection reads nothing more, and
+  /// tensors that wait here count against the bound on what all connections hold.
+  func heard(_ word: ParticipantWord, from link: ClientLink) async {
+    await withCheckedContinuation { taken in
+      soon { [conductor, switchboard] in
+        conductor.heard(word, from: link, on: switchboard)
+        taken.resume()
+      }
+    }
   }
 
   /// What waits to be taken up.
