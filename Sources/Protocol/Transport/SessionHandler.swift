@@ -11,7 +11,7 @@ final class SessionHandler: ChannelDuplexHandler {
   typealias OutboundIn = ByteBuffer
   typealias OutboundOut = ByteBuffer
 
-  private static let maximumQueuedBytes = 512 << 10
+  private static let maximumQueuedBytes = 128 << 10
   private static let maximumQueuedMessages = 64
 
   private enum Phase { case open, closing, closed }

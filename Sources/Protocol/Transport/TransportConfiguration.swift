@@ -6,7 +6,7 @@ public struct TransportConfiguration: Sendable {
   /// Most bytes of a frame's body that are accepted.
   public var maximumFrameLength = Frame.defaultMaximumLength
   /// Bytes of tensor data in one chunk that is sent, at most 1 MiB.
-  public var chunkLength = 256 << 10
+  public var chunkLength = 64 << 10
   /// Most bytes of one tensor stream, whatever is expected, and of a refused stream that is thrown away.
   public var maximumStreamLength = 1 << 30
   /// After this time without a frame in either direction a Ping is sent.
