@@ -150,4 +150,25 @@ struct DecoderOracleTests {
     let encoder = try #require(OracleFolder.committed.first).load().0
     #expect(throws: ModelError.self) { try AdaptedModel(base: encoder.base, adapter: encoder.adapter, head: nil) }
   }
+
+  @Test(
+    "refuse a configuration that they cannot be, and name the key",
+    arguments: [
+      ("head_dim", "4611686018427387904"), ("head_dim", "3"), ("num_key_value_heads", "3"), ("hidden_act", "\"relu\""),
+      ("rope_parameters", "{\"rope_type\": \"yarn\"}"), ("rope_parameters", "{\"rope_theta\": 0.5}"),
+    ]
+  )
+  func configurations(_ key: String, _ value: String) throws {
+    let oracle = try #require(DecoderOracle.committed.first)
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("decoder-\(UUID().uuidString)")
+    try FileManager.default.copyItem(at: oracle.folder.url.appendingPathComponent("model"), to: folder)
+    defer { try? FileManager.default.removeItem(at: folder) }
+    let file = folder.appendingPathComponent("config.json")
+    var config = try #require(JSONSerialization.jsonObject(with: Data(contentsOf: file)) as? [String: Any])
+    config[key] = try JSONSerialization.jsonObject(with: Data(value.utf8), options: .fragmentsAllowed)
+    try JSONSerialization.data(withJSONObject: config).write(to: file)
+    let error = #expect(throws: ModelError.self) { try FrozenModel(folder: folder) }
+    let part = key == "rope_parameters" ? "rope_parameters.rope_" : key
+    #expect(error.map { "\($0)".contains(part) } == true)
+  }
 }

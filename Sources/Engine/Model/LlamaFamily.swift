@@ -13,7 +13,9 @@ enum LlamaFamily {
       throw config.bad("num_key_value_heads", "a divisor of num_attention_heads \(heads)")
     }
     let headSize = try config.count("head_dim", default: hidden / heads)
-    guard headSize % 2 == 0 else { throw config.bad("head_dim", "an even number") }
+    guard headSize % 2 == 0, !heads.multipliedReportingOverflow(by: headSize).overflow else {
+      throw config.bad("head_dim", "an even number")
+    }
     var withoutBias = Set(LayerModule.allCases)
     if modelType == "qwen2" { withoutBias.subtract([.query, .key, .value]) }
     if modelType == "llama" {

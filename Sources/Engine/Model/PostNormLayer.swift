@@ -10,15 +10,7 @@ extension SlicePass {
     let own = buffers.layer(index)
     let rows = input.tokenCount
     func run(_ module: LayerModule, _ x: UnsafePointer<Float>, to y: UnsafeMutablePointer<Float>) {
-      adapted(index, module, buffers).forward(
-        x,
-        rows: rows,
-        parameters: input.parameters,
-        output: y,
-        down: own.down[module.rawValue],
-        dropout: input.dropout,
-        scratch: buffers.dropped
-      )
+      forwardModule(module, of: index, x, to: y, input, buffers)
     }
     run(.query, x, to: own.query)
     run(.key, x, to: own.key)
@@ -63,23 +55,18 @@ extension SlicePass {
       to dx: UnsafeMutablePointer<Float>?,
       overwrite: Bool
     ) {
-      withOffsets(input) { offsets in
-        adapted(index, module, buffers).backward(
-          dy,
-          input: moduleInput,
-          rows: rows,
-          parameters: input.parameters,
-          gradients: gradients,
-          groups: .tokens(offsets),
-          trained: trained,
-          down: own.down[module.rawValue].map { UnsafePointer($0) },
-          gradInput: dx,
-          overwrite: overwrite,
-          dropout: input.dropout,
-          gradDown: buffers.gradDown,
-          scratch: buffers.dropped
-        )
-      }
+      backwardModule(
+        module,
+        of: index,
+        dy,
+        from: moduleInput,
+        to: dx,
+        overwrite: overwrite,
+        input,
+        buffers,
+        trained,
+        gradients
+      )
     }
 
     // y = norm(u + f): the norm's gradient flows to both u and f.
