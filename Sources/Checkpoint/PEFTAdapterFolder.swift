@@ -26,6 +26,8 @@ public struct PEFTConfiguration: Sendable, Equatable {
   public var modulesToSave: [String]
   /// `base_model_name_or_path`.
   public var baseModel: String?
+  /// `fan_in_fan_out`: whether the base's weights stand as inputs × outputs, as GPT-2's do. A and B are the same either way.
+  public var storesInputsFirst: Bool
 
   /// The two forms of `target_modules`.
   public enum Targets: Sendable, Equatable {
@@ -44,7 +46,8 @@ public struct PEFTConfiguration: Sendable, Equatable {
     usesRSLoRA: Bool,
     targets: Targets,
     modulesToSave: [String],
-    baseModel: String?
+    baseModel: String?,
+    storesInputsFirst: Bool = false
   ) {
     self.kind = kind
     self.rank = rank
@@ -54,6 +57,7 @@ public struct PEFTConfiguration: Sendable, Equatable {
     self.targets = targets
     self.modulesToSave = modulesToSave
     self.baseModel = baseModel
+    self.storesInputsFirst = storesInputsFirst
   }
 }
 
@@ -152,7 +156,7 @@ extension PEFTConfiguration {
     }
     let type = value("peft_type") as? String ?? "missing"
     guard let kind = Kind(rawValue: type) else { throw fault("peft_type", "is \(type), expected LORA or VERA") }
-    for key in ["use_dora", "use_qalora", "lora_bias", "fan_in_fan_out", "use_bdlora"]
+    for key in ["use_dora", "use_qalora", "lora_bias", "use_bdlora"]
     where (value(key) as? NSNumber)?.boolValue == true {
       throw fault(key, "is true, which is not supported")
     }
@@ -188,7 +192,8 @@ extension PEFTConfiguration {
       usesRSLoRA: kind == .lora && (value("use_rslora") as? NSNumber)?.boolValue ?? false,
       targets: targets,
       modulesToSave: modulesToSave.sorted(),
-      baseModel: value("base_model_name_or_path") as? String
+      baseModel: value("base_model_name_or_path") as? String,
+      storesInputsFirst: (value("fan_in_fan_out") as? NSNumber)?.boolValue ?? false
     )
   }
 
@@ -202,7 +207,7 @@ extension PEFTConfiguration {
     let common: [String: Any] = [
       "peft_type": kind.rawValue, "task_type": "SEQ_CLS", "r": rank, "target_modules": targetValue,
       "modules_to_save": modulesToSave.isEmpty ? NSNull() as Any : modulesToSave, "bias": "none",
-      "fan_in_fan_out": false, "inference_mode": true,
+      "fan_in_fan_out": storesInputsFirst, "inference_mode": true,
       "base_model_name_or_path": baseModel.map { $0 as Any } ?? NSNull(),
     ]
     let own: [String: Any] =

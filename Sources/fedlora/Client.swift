@@ -118,7 +118,7 @@ struct Client: AsyncParsableCommand {
         maxLength: length
       ).examples
     }
-    try await finish(outcome, trainer, held)
+    try await finish(outcome, trainer, held, base.spec)
   }
 
   private func address() throws -> (host: String, port: Int) {
@@ -145,7 +145,12 @@ struct Client: AsyncParsableCommand {
     }
   }
 
-  private func finish(_ outcome: ClientOutcome, _ trainer: EngineTrainer, _ held: [EncodedExample]?) async throws {
+  private func finish(
+    _ outcome: ClientOutcome,
+    _ trainer: EngineTrainer,
+    _ held: [EncodedExample]?,
+    _ spec: TransformerSpec
+  ) async throws {
     switch outcome.ending {
     case .completed: break
     case .failed(let reason): throw CommandFailure(status: .runFailed, description: "the run failed: \(reason)")
@@ -166,7 +171,7 @@ struct Client: AsyncParsableCommand {
     let folder = URL(fileURLWithPath: adapter ?? (self.state + "/adapter"))
     let terms = try RunTerms(manifest)
     try PEFTAdapterFolder(
-      configuration: terms.adapter.peft(baseModel: model),
+      configuration: terms.adapter.peft(baseModel: model, spec: spec),
       tensors: try trainer.adapter(assignment)
     ).write(to: folder)
     struct Summary: Encodable {

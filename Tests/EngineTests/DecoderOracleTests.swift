@@ -154,7 +154,7 @@ struct DecoderOracleTests {
   @Test(
     "refuse a configuration that they cannot be, and name the key",
     arguments: [
-      ("head_dim", "4611686018427387904"), ("head_dim", "3"), ("num_key_value_heads", "3"), ("hidden_act", "\"relu\""),
+      ("head_dim", "4611686018427387904"), ("head_dim", "3"), ("num_key_value_heads", "3"), ("hidden_act", "\"mish\""),
       ("rope_parameters", "{\"rope_type\": \"yarn\"}"), ("rope_parameters", "{\"rope_theta\": 0.5}"),
     ]
   )

@@ -22,8 +22,10 @@ extension LoRAConfiguration {
   }
 
   /// This configuration as PEFT writes it, for a classifier.
-  /// - Parameter baseModel: name or path of the base model, for PEFT's `base_model_name_or_path`.
-  public func peft(baseModel: String?) -> PEFTConfiguration {
+  /// - Parameters:
+  ///   - baseModel: name or path of the base model, for PEFT's `base_model_name_or_path`.
+  ///   - spec: the base model's shape.
+  public func peft(baseModel: String?, spec: TransformerSpec) -> PEFTConfiguration {
     let names: PEFTConfiguration.Targets =
       switch targets {
       case .suffixes(let names): .suffixes(names)
@@ -37,7 +39,8 @@ extension LoRAConfiguration {
       usesRSLoRA: scaling == .rslora,
       targets: names,
       modulesToSave: ["classifier", "score"],
-      baseModel: baseModel
+      baseModel: baseModel,
+      storesInputsFirst: spec.storesInputsFirst
     )
   }
 }
