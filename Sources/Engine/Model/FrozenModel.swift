@@ -171,7 +171,33 @@ final class WeightStore {
   /// `probe` is a tensor that every checkpoint of the family has: the prefix under which it is found is used for all.
   init(_ checkpoint: CheckpointFolder, prefixes: [String], probe: String) {
     self.checkpoint = checkpoint
-    prefix = prefixes.first { checkpoint.file(holding: $0 + probe) != nil } ?? prefixes.last ?? ""
+    prefix = Self.prefix(of: checkpoint, among: prefixes, probe: probe)
+  }
+
+  /// The prefix under which `checkpoint` holds the tensor `probe`.
+  static func prefix(of checkpoint: CheckpointFolder, among prefixes: [String], probe: String) -> String {
+    prefixes.first { checkpoint.file(holding: $0 + probe) != nil } ?? prefixes.last ?? ""
+  }
+
+  /// A tensor that the architecture needs, and the file that holds it.
+  /// - Throws: `SafetensorsError.missingTensor`, or `ModelError.wrongShape` for another shape.
+  static func entry(
+    _ name: String,
+    of checkpoint: CheckpointFolder,
+    shape: [Int]
+  ) throws -> (file: SafetensorsFile, entry: SafetensorsEntry) {
+    guard let file = checkpoint.file(holding: name), let entry = file.entry(name) else {
+      throw SafetensorsError(
+        .missingTensor,
+        file: checkpoint.path,
+        tensor: name,
+        reason: "is missing, and the architecture needs it"
+      )
+    }
+    guard entry.shape == shape else {
+      throw ModelError.wrongShape(file: file.path, tensor: name, expected: shape, found: entry.shape)
+    }
+    return (file, entry)
   }
 
   deinit { for pointer in converted { pointer.deallocate() } }
@@ -187,17 +213,7 @@ final class WeightStore {
 
   /// Takes a name as it is, without the prefix.
   func pointer(whole full: String, shape: [Int]) throws -> UnsafePointer<Float> {
-    guard let file = checkpoint.file(holding: full), let entry = file.entry(full) else {
-      throw SafetensorsError(
-        .missingTensor,
-        file: checkpoint.path,
-        tensor: full,
-        reason: "is missing, and the architecture needs it"
-      )
-    }
-    guard entry.shape == shape else {
-      throw ModelError.wrongShape(file: file.path, tensor: full, expected: shape, found: entry.shape)
-    }
+    let (file, entry) = try Self.entry(full, of: checkpoint, shape: shape)
     if entry.type == .f32, let start = try file.bytes(of: full).baseAddress,
       UInt(bitPattern: start) % UInt(MemoryLayout<Float>.alignment) == 0
     {

@@ -9,6 +9,15 @@ public enum ModelFamily {
   /// - Throws: `ModelError.unsupported` for an unknown `model_type`.
   static func resolve(_ config: HuggingFaceConfiguration) throws -> (TransformerSpec, TensorNames) {
     let modelType = try config.require("model_type", oneOf: modelTypes, default: "")
+    if let method = try config.section("quantization_config") {
+      let found = try method.text("quant_method", default: "set")
+      throw ModelError.unsupported(
+        file: config.file,
+        key: "quantization_config",
+        found: "'\(found)'",
+        supported: "weights in F32, F16 or BF16"
+      )
+    }
     // Transformers ties these where the configuration does not say.
     let usuallyTied = ["gpt2", "gemma", "gemma2", "smollm3"].contains(modelType)
     func isTied() throws -> Bool { try config.flag("tie_word_embeddings", default: usuallyTied) }

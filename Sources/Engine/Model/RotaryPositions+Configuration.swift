@@ -73,7 +73,9 @@ extension RotaryPositions {
       // Transformers prefers a factor that is stated to the ratio of the two.
       let factor = try section.number("factor", default: most / original)
       let usualStretch = factor <= 1 || original <= 1 ? 1 : (1 + log(factor) / log(original)).squareRoot()
-      return .long(factors: factors, stretch: try section.number("attention_factor", default: usualStretch))
+      let stretch = try section.number("attention_factor", default: usualStretch)
+      guard stretch > 0 else { throw section.bad("attention_factor", "a positive number") }
+      return .long(factors: factors, stretch: stretch)
     default: return .none
     }
   }
