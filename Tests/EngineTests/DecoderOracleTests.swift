@@ -169,23 +169,23 @@ struct DecoderOracleTests {
     ("phi3-longrope", "rope_parameters", "{\"rope_type\": \"longrope\", \"short_factor\": [1]}"),
   ]
 
-  /// `body` with a copy of a fixture's model whose configuration has `value` under `key`.
-  private func withConfiguration(_ fixture: String, _ key: String, _ value: String, _ body: (URL) throws -> Void) throws
-  {
+  /// `body` with a copy of a fixture's model whose configuration is changed.
+  private func withConfiguration(_ fixture: String, _ changes: [String: Any], _ body: (URL) throws -> Void) throws {
     let oracle = try #require(DecoderOracle.committed.first { $0.description == fixture })
     let folder = FileManager.default.temporaryDirectory.appendingPathComponent("decoder-\(UUID().uuidString)")
     try FileManager.default.copyItem(at: oracle.folder.url.appendingPathComponent("model"), to: folder)
     defer { try? FileManager.default.removeItem(at: folder) }
     let file = folder.appendingPathComponent("config.json")
     var config = try #require(JSONSerialization.jsonObject(with: Data(contentsOf: file)) as? [String: Any])
-    config[key] = try JSONSerialization.jsonObject(with: Data(value.utf8), options: .fragmentsAllowed)
+    config.merge(changes) { $1 }
     try JSONSerialization.data(withJSONObject: config).write(to: file)
     try body(folder)
   }
 
   @Test("refuse a configuration that they cannot be, and name the key", arguments: spoiled)
   func configurations(_ fixture: String, _ key: String, _ value: String) throws {
-    try withConfiguration(fixture, key, value) { folder in
+    let object = try JSONSerialization.jsonObject(with: Data(value.utf8), options: .fragmentsAllowed)
+    try withConfiguration(fixture, [key: object]) { folder in
       let error = #expect(throws: ModelError.self) { try FrozenModel(folder: folder) }
       #expect(error.map { "\($0)".contains("'\(key)") } == true, "\(error.map { "\($0)" } ?? "")")
       // What only looks at a model refuses the same.
@@ -203,12 +203,27 @@ struct DecoderOracleTests {
   func otherWords(_ fixture: String, _ keys: [String: Double]) throws {
     let oracle = try #require(DecoderOracle.committed.first { $0.description == fixture })
     let wanted = try FrozenModel(folder: oracle.folder.url.appendingPathComponent("model")).spec
-    try withConfiguration(fixture, "rope_parameters", "null") { folder in
-      let file = folder.appendingPathComponent("config.json")
-      var config = try #require(JSONSerialization.jsonObject(with: Data(contentsOf: file)) as? [String: Any])
-      config.merge(keys) { _, new in new }
-      try JSONSerialization.data(withJSONObject: config).write(to: file)
+    try withConfiguration(fixture, ["rope_parameters": NSNull()].merging(keys) { $1 }) { folder in
       #expect(try FrozenModel(folder: folder).spec == wanted)
+    }
+  }
+
+  @Test(
+    "choose the layers that the defaults choose where no list does",
+    arguments: [
+      ("gemma2", "layer_types", [:]), ("qwen3-windows", "layer_types", [:]),
+      ("smollm3", "no_rope_layers", ["no_rope_layer_interval": 2.0]),
+    ] as [(String, String, [String: Double])]
+  )
+  func layerChoices(_ fixture: String, _ key: String, _ more: [String: Double]) throws {
+    let oracle = try #require(DecoderOracle.committed.first { $0.description == fixture })
+    let wanted = try FrozenModel(folder: oracle.folder.url.appendingPathComponent("model")).spec
+    try withConfiguration(fixture, [key: NSNull()].merging(more) { $1 }) { folder in
+      let found = try FrozenModel(folder: folder).spec
+      for layer in 0..<wanted.layerCount {
+        #expect(found.attention(of: layer) == wanted.attention(of: layer), "window of layer \(layer)")
+        #expect(found.rotaryLayers.contains(layer) == wanted.rotaryLayers.contains(layer), "turning of layer \(layer)")
+      }
     }
   }
 
