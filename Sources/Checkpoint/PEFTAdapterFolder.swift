@@ -27,6 +27,9 @@ public struct PEFTConfiguration: Sendable, Equatable {
   /// `base_model_name_or_path`.
   public var baseModel: String?
 
+  /// `task_type`: what model PEFT is to put the adapter into, such as SEQ_CLS or CAUSAL_LM; nil where the file does not say.
+  public var taskType: String?
+
   /// The two forms of `target_modules`.
   public enum Targets: Sendable, Equatable {
     /// A list: module paths that end in one of these.
@@ -44,7 +47,8 @@ public struct PEFTConfiguration: Sendable, Equatable {
     usesRSLoRA: Bool,
     targets: Targets,
     modulesToSave: [String],
-    baseModel: String?
+    baseModel: String?,
+    taskType: String? = nil
   ) {
     self.kind = kind
     self.rank = rank
@@ -54,6 +58,7 @@ public struct PEFTConfiguration: Sendable, Equatable {
     self.targets = targets
     self.modulesToSave = modulesToSave
     self.baseModel = baseModel
+    self.taskType = taskType
   }
 }
 
@@ -188,7 +193,8 @@ extension PEFTConfiguration {
       usesRSLoRA: kind == .lora && (value("use_rslora") as? NSNumber)?.boolValue ?? false,
       targets: targets,
       modulesToSave: modulesToSave.sorted(),
-      baseModel: value("base_model_name_or_path") as? String
+      baseModel: value("base_model_name_or_path") as? String,
+      taskType: value("task_type") as? String
     )
   }
 
@@ -200,7 +206,8 @@ extension PEFTConfiguration {
       case .pattern(let text): text
       }
     let common: [String: Any] = [
-      "peft_type": kind.rawValue, "task_type": "SEQ_CLS", "r": rank, "target_modules": targetValue,
+      "peft_type": kind.rawValue, "task_type": taskType.map { $0 as Any } ?? NSNull(), "r": rank,
+      "target_modules": targetValue,
       "modules_to_save": modulesToSave.isEmpty ? NSNull() as Any : modulesToSave, "bias": "none",
       "fan_in_fan_out": false, "inference_mode": true,
       "base_model_name_or_path": baseModel.map { $0 as Any } ?? NSNull(),

@@ -21,9 +21,11 @@ extension LoRAConfiguration {
     )
   }
 
-  /// This configuration as PEFT writes it, for a classifier.
-  /// - Parameter baseModel: name or path of the base model, for PEFT's `base_model_name_or_path`.
-  public func peft(baseModel: String?) -> PEFTConfiguration {
+  /// This configuration as PEFT writes it.
+  /// - Parameters:
+  ///   - baseModel: name or path of the base model, for PEFT's `base_model_name_or_path`.
+  ///   - task: what the adapted model does; a classifier's head is among the modules to save.
+  public func peft(baseModel: String?, task: TaskKind) -> PEFTConfiguration {
     let names: PEFTConfiguration.Targets =
       switch targets {
       case .suffixes(let names): .suffixes(names)
@@ -36,8 +38,9 @@ extension LoRAConfiguration {
       dropout: dropout,
       usesRSLoRA: scaling == .rslora,
       targets: names,
-      modulesToSave: ["classifier", "score"],
-      baseModel: baseModel
+      modulesToSave: task == .classification ? ["classifier", "score"] : [],
+      baseModel: baseModel,
+      taskType: task.peftName
     )
   }
 }
