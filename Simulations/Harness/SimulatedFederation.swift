@@ -156,7 +156,7 @@ struct SimulatedFederation: Sendable {
       }
       if isPersonal || index == 0 {
         let adapter = PEFTAdapterFolder(
-          configuration: terms.adapter.peft(baseModel: scenario.model.path, task: terms.task),
+          configuration: terms.adapter.peft(baseModel: scenario.model.path, spec: data.base.spec, task: terms.task),
           tensors: try trainer.adapter(assignment)
         )
         try adapter.write(to: adapters.appendingPathComponent(isPersonal ? client.name : "global"))

@@ -124,7 +124,7 @@ struct Client: AsyncParsableCommand {
         try reader.encode(try reader.read(URL(fileURLWithPath: test), labels: classes, terms), terms)
       }
     }
-    try await finish(outcome, trainer, held)
+    try await finish(outcome, trainer, held, base.spec)
   }
 
   private func address() throws -> (host: String, port: Int) {
@@ -154,7 +154,8 @@ struct Client: AsyncParsableCommand {
   private func finish(
     _ outcome: ClientOutcome,
     _ trainer: EngineTrainer,
-    _ readHeld: (RecordTerms) async throws -> [EncodedExample]?
+    _ held: [EncodedExample]?,
+    _ spec: TransformerSpec
   ) async throws {
     switch outcome.ending {
     case .completed: break
@@ -176,7 +177,7 @@ struct Client: AsyncParsableCommand {
     let folder = URL(fileURLWithPath: adapter ?? (self.state + "/adapter"))
     let terms = try RunTerms(manifest)
     try PEFTAdapterFolder(
-      configuration: terms.adapter.peft(baseModel: model, task: terms.task),
+      configuration: terms.adapter.peft(baseModel: model, spec: spec, task: terms.task),
       tensors: try trainer.adapter(assignment)
     ).write(to: folder)
     struct Summary: Encodable {

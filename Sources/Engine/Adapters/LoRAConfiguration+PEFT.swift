@@ -24,8 +24,9 @@ extension LoRAConfiguration {
   /// This configuration as PEFT writes it.
   /// - Parameters:
   ///   - baseModel: name or path of the base model, for PEFT's `base_model_name_or_path`.
+  ///   - spec: the base model's shape.
   ///   - task: what the adapted model does; a classifier's head is among the modules to save.
-  public func peft(baseModel: String?, task: TaskKind) -> PEFTConfiguration {
+  public func peft(baseModel: String?, spec: TransformerSpec, task: TaskKind) -> PEFTConfiguration {
     let names: PEFTConfiguration.Targets =
       switch targets {
       case .suffixes(let names): .suffixes(names)
@@ -40,7 +41,8 @@ extension LoRAConfiguration {
       targets: names,
       modulesToSave: task == .classification ? ["classifier", "score"] : [],
       baseModel: baseModel,
-      taskType: task.peftName
+      taskType: task.peftName,
+      storesInputsFirst: spec.storesInputsFirst
     )
   }
 }

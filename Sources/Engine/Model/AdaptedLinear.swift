@@ -91,14 +91,14 @@ struct AdaptedLinear {
     if let bias = linear.bias { fl_fill_rows(y, bias, rows, output) }
     BLAS.sgemm(
       transA: false,
-      transB: true,
+      transB: !linear.hasInputsFirst,
       m: rows,
       n: output,
       k: input,
       a: x,
       lda: input,
       b: linear.weight,
-      ldb: input,
+      ldb: linear.rowLength,
       beta: linear.bias == nil ? 0 : 1,
       c: y,
       ldc: output
@@ -162,14 +162,14 @@ struct AdaptedLinear {
     if let gradInput {
       BLAS.sgemm(
         transA: false,
-        transB: false,
+        transB: linear.hasInputsFirst,
         m: rows,
         n: input,
         k: output,
         a: dy,
         lda: output,
         b: linear.weight,
-        ldb: input,
+        ldb: linear.rowLength,
         beta: overwrite ? 0 : 1,
         c: gradInput,
         ldc: input

@@ -8,26 +8,37 @@ import Foundation
 ///
 /// `@unchecked Sendable`: nothing is mutated after `init`; the allocations are freed in `deinit`.
 public final class FrozenModel: @unchecked Sendable {
-  /// A frozen linear module: `weight` is `[output, input]` row-major.
+  /// A frozen linear module: `weight` is `[output, input]` row-major, or `[input, output]` where the inputs stand first.
   struct Linear {
     let weight: UnsafePointer<Float>
     let bias: UnsafePointer<Float>?
     let inputSize: Int
     let outputSize: Int
+    var hasInputsFirst = false
+
+    /// Elements from one row of the weight to the next.
+    var rowLength: Int { hasInputsFirst ? outputSize : inputSize }
   }
 
   /// A frozen norm; only layer norms shift.
   struct Norm {
     let gamma: UnsafePointer<Float>
     let beta: UnsafePointer<Float>?
+    let width: Int
   }
 
   /// The frozen tensors of one layer.
   struct Layer {
-    /// By `LayerModule.rawValue`.
-    let modules: [Linear]
+    /// By `LayerModule.rawValue`; nil where the model's layers have no such module.
+    let modules: [Linear?]
     let attentionNorm: Norm
     let feedForwardNorm: Norm
+    /// On what the blocks give, where norms stand around them.
+    let attentionOutputNorm: Norm?
+    let feedForwardOutputNorm: Norm?
+    /// Of each head's query and key.
+    let queryNorm: Norm?
+    let keyNorm: Norm?
   }
 
   /// The architecture.
@@ -61,18 +72,25 @@ public final class FrozenModel: @unchecked Sendable {
     let hidden = spec.hiddenSize
     func linear(_ path: String, _ input: Int, _ output: Int, hasBias: Bool) throws -> Linear {
       Linear(
-        weight: try store.pointer("\(path).weight", shape: [output, input]),
+        weight: try store.pointer(
+          "\(path).weight",
+          shape: spec.storesInputsFirst ? [input, output] : [output, input]
+        ),
         bias: hasBias ? try store.pointer("\(path).bias", shape: [output]) : nil,
         inputSize: input,
-        outputSize: output
+        outputSize: output,
+        hasInputsFirst: spec.storesInputsFirst
       )
     }
-    func norm(_ path: String) throws -> Norm {
-      Norm(
-        gamma: try store.pointer("\(path).weight", shape: [hidden]),
-        beta: spec.normKind == .layer ? try store.pointer("\(path).bias", shape: [hidden]) : nil
+    func norm(_ path: String, width: Int) throws -> Norm {
+      let stored = try store.pointer("\(path).weight", shape: [width])
+      return Norm(
+        gamma: spec.normOffset == 0 ? stored : store.sum(stored, spec.normOffset, count: width),
+        beta: spec.normKind == .layer ? try store.pointer("\(path).bias", shape: [width]) : nil,
+        width: width
       )
     }
+    func norm(_ path: String) throws -> Norm { try norm(path, width: hidden) }
     wordEmbeddings = try store.pointer(names.wordEmbeddings, shape: [spec.vocabularySize, hidden])
     positionEmbeddings = try names.positionEmbeddings.map {
       try store.pointer($0, shape: [spec.positionOffset + spec.maximumPositions, hidden])
@@ -84,15 +102,21 @@ public final class FrozenModel: @unchecked Sendable {
     // One at a time: the first layer that the checkpoint lacks ends this, whatever number the configuration names.
     var layers: [Layer] = []
     for index in 0..<spec.layerCount {
+      let headNorms = names.headNorms?(index)
       layers.append(
         Layer(
-          modules: try spec.modules.map { module in
+          modules: try LayerModule.allCases.map { module in
+            guard spec.has(module) else { return nil }
             let (input, output) = module.sizes(spec)
             let hasBias = !spec.modulesWithoutBias.contains(module)
             return try linear(names.module(index, module), input, output, hasBias: hasBias)
           },
           attentionNorm: try norm(names.attentionNorm(index)),
-          feedForwardNorm: try norm(names.feedForwardNorm(index))
+          feedForwardNorm: try norm(names.feedForwardNorm(index)),
+          attentionOutputNorm: try (names.attentionOutputNorm?(index)).map(norm),
+          feedForwardOutputNorm: try (names.feedForwardOutputNorm?(index)).map(norm),
+          queryNorm: try headNorms.map { try norm($0.query, width: spec.headSize) },
+          keyNorm: try headNorms.map { try norm($0.key, width: spec.headSize) }
         )
       )
     }
@@ -105,8 +129,8 @@ public final class FrozenModel: @unchecked Sendable {
       languageHead = nil
     } else if let name = names.languageHead {
       // A checkpoint of the bare decoder has none.
-      languageHead =
-        store.contains(whole: name) ? try store.pointer(whole: name, shape: [spec.vocabularySize, hidden]) : nil
+      let found = [name, names.otherLanguageHead ?? name].first { store.contains(whole: $0) }
+      languageHead = try found.map { try store.pointer(whole: $0, shape: [spec.vocabularySize, hidden]) }
     } else {
       languageHead = wordEmbeddings
     }
@@ -125,7 +149,7 @@ public final class FrozenModel: @unchecked Sendable {
     var result: [(name: String, inputSize: Int, outputSize: Int)] = []
     for (index, layer) in layers.enumerated() {
       for module in spec.modules {
-        let linear = layer.modules[module.rawValue]
+        guard let linear = layer.modules[module.rawValue] else { continue }
         result.append((names.modulePrefix + names.module(index, module), linear.inputSize, linear.outputSize))
       }
     }
@@ -133,19 +157,6 @@ public final class FrozenModel: @unchecked Sendable {
       result.append((names.modulePrefix + path, pooler.inputSize, pooler.outputSize))
     }
     return result
-  }
-}
-
-extension LayerModule {
-  /// Input and output width of the module in a model of this shape.
-  func sizes(_ spec: TransformerSpec) -> (input: Int, output: Int) {
-    switch self {
-    case .query: (spec.hiddenSize, spec.queryWidth)
-    case .key, .value: (spec.hiddenSize, spec.keyValueWidth)
-    case .attentionOutput: (spec.queryWidth, spec.hiddenSize)
-    case .feedForwardIn, .feedForwardGate: (spec.hiddenSize, spec.feedForwardSize)
-    case .feedForwardOut: (spec.feedForwardSize, spec.hiddenSize)
-    }
   }
 }
 
@@ -160,7 +171,33 @@ final class WeightStore {
   /// `probe` is a tensor that every checkpoint of the family has: the prefix under which it is found is used for all.
   init(_ checkpoint: CheckpointFolder, prefixes: [String], probe: String) {
     self.checkpoint = checkpoint
-    prefix = prefixes.first { checkpoint.file(holding: $0 + probe) != nil } ?? prefixes.last ?? ""
+    prefix = Self.prefix(of: checkpoint, among: prefixes, probe: probe)
+  }
+
+  /// The prefix under which `checkpoint` holds the tensor `probe`.
+  static func prefix(of checkpoint: CheckpointFolder, among prefixes: [String], probe: String) -> String {
+    prefixes.first { checkpoint.file(holding: $0 + probe) != nil } ?? prefixes.last ?? ""
+  }
+
+  /// A tensor that the architecture needs, and the file that holds it.
+  /// - Throws: `SafetensorsError.missingTensor`, or `ModelError.wrongShape` for another shape.
+  static func entry(
+    _ name: String,
+    of checkpoint: CheckpointFolder,
+    shape: [Int]
+  ) throws -> (file: SafetensorsFile, entry: SafetensorsEntry) {
+    guard let file = checkpoint.file(holding: name), let entry = file.entry(name) else {
+      throw SafetensorsError(
+        .missingTensor,
+        file: checkpoint.path,
+        tensor: name,
+        reason: "is missing, and the architecture needs it"
+      )
+    }
+    guard entry.shape == shape else {
+      throw ModelError.wrongShape(file: file.path, tensor: name, expected: shape, found: entry.shape)
+    }
+    return (file, entry)
   }
 
   deinit { for pointer in converted { pointer.deallocate() } }
@@ -176,17 +213,7 @@ final class WeightStore {
 
   /// Takes a name as it is, without the prefix.
   func pointer(whole full: String, shape: [Int]) throws -> UnsafePointer<Float> {
-    guard let file = checkpoint.file(holding: full), let entry = file.entry(full) else {
-      throw SafetensorsError(
-        .missingTensor,
-        file: checkpoint.path,
-        tensor: full,
-        reason: "is missing, and the architecture needs it"
-      )
-    }
-    guard entry.shape == shape else {
-      throw ModelError.wrongShape(file: file.path, tensor: full, expected: shape, found: entry.shape)
-    }
+    let (file, entry) = try Self.entry(full, of: checkpoint, shape: shape)
     if entry.type == .f32, let start = try file.bytes(of: full).baseAddress,
       UInt(bitPattern: start) % UInt(MemoryLayout<Float>.alignment) == 0
     {
@@ -195,6 +222,14 @@ final class WeightStore {
     let values = try file.floats(full)
     let copy = UnsafeMutablePointer<Float>.allocate(capacity: max(values.count, 1))
     copy.initialize(from: values, count: values.count)
+    converted.append(copy)
+    return UnsafePointer(copy)
+  }
+
+  /// A copy with `offset` added to each of `count` values.
+  func sum(_ values: UnsafePointer<Float>, _ offset: Float, count: Int) -> UnsafePointer<Float> {
+    let copy = UnsafeMutablePointer<Float>.allocate(capacity: max(count, 1))
+    for index in 0..<count { (copy + index).initialize(to: values[index] + offset) }
     converted.append(copy)
     return UnsafePointer(copy)
   }

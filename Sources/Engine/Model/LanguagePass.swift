@@ -35,16 +35,7 @@ extension SlicePass {
       }
     }
     flush()
-    if needsGradient, let norm = model.base.finalNorm {
-      backwardNorm(
-        norm,
-        buffers.gradient,
-        input: lastOutput(buffers),
-        buffers.statistics,
-        buffers.statistics + rows,
-        rows
-      )
-    }
+    if needsGradient { backwardFinalNorm(input, buffers) }
     return summary
   }
 
@@ -59,7 +50,22 @@ extension SlicePass {
     return UnsafePointer(last < 0 ? buffers.embedded : buffers.layer(last).output)
   }
 
-  private func normLastLayer(_ input: Input, _ buffers: PassBuffers) {
+  /// Turns the gradient of the final norm's output, in `buffers.gradient`, into that of the last layer's output.
+  func backwardFinalNorm(_ input: Input, _ buffers: PassBuffers) {
+    guard let norm = model.base.finalNorm else { return }
+    let rows = input.tokenCount
+    backwardNorm(
+      norm,
+      buffers.gradient,
+      input: lastOutput(buffers),
+      buffers.statistics,
+      buffers.statistics + rows,
+      rows
+    )
+  }
+
+  /// Leaves the last layer's output after the final norm in `buffers.finalNormed`.
+  func normLastLayer(_ input: Input, _ buffers: PassBuffers) {
     let rows = input.tokenCount
     if let norm = model.base.finalNorm {
       forwardNorm(
@@ -75,7 +81,8 @@ extension SlicePass {
     }
   }
 
-  private func formLogits(_ x: UnsafePointer<Float>, rows: Int, to logits: UnsafeMutablePointer<Float>) {
+  /// Logits, bounded where the model bounds them, of `rows` vectors after the final norm.
+  func formLogits(_ x: UnsafePointer<Float>, rows: Int, to logits: UnsafeMutablePointer<Float>) {
     guard let head = model.base.languageHead else { return }
     let (hidden, vocabulary) = (model.base.spec.hiddenSize, model.base.spec.vocabularySize)
     BLAS.sgemm(
@@ -91,6 +98,7 @@ extension SlicePass {
       c: logits,
       ldc: vocabulary
     )
+    if let cap = model.base.spec.logitCap { fl_soft_cap(logits, rows * vocabulary, 1, cap) }
   }
 
   /// Loss, and gradient with respect to the normed vectors, of the tokens at `places`.
@@ -115,12 +123,16 @@ extension SlicePass {
       let target = Int(input.batch.targets[input.firstToken + place])
       let found = values[target]
       if found == fl_largest(values, vocabulary) { summary.correct += 1 }
+      if needsGradient, let cap = model.base.spec.logitCap {
+        fl_soft_cap_slope(values, buffers.logitSlopes, vocabulary, 1, cap)
+      }
       fl_softmax_rows(values, &logSumExp, 1, vocabulary, 1)
       summary.lossSum += Double(logSumExp) - Double(found)
       summary.count += 1
       guard needsGradient else { continue }
       values[target] -= 1
       fl_scale(factors[row], values, vocabulary)
+      if model.base.spec.logitCap != nil { fl_multiply(values, buffers.logitSlopes, vocabulary) }
     }
     guard needsGradient else { return }
     BLAS.sgemm(
