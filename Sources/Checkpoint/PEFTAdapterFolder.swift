@@ -29,6 +29,9 @@ public struct PEFTConfiguration: Sendable, Equatable {
   /// `fan_in_fan_out`: whether the base's weights stand as inputs × outputs, as GPT-2's do. A and B are the same either way.
   public var storesInputsFirst: Bool
 
+  /// `task_type`: what model PEFT is to put the adapter into, such as SEQ_CLS or CAUSAL_LM; nil where the file does not say.
+  public var taskType: String?
+
   /// The two forms of `target_modules`.
   public enum Targets: Sendable, Equatable {
     /// A list: module paths that end in one of these.
@@ -47,6 +50,7 @@ public struct PEFTConfiguration: Sendable, Equatable {
     targets: Targets,
     modulesToSave: [String],
     baseModel: String?,
+    taskType: String? = nil,
     storesInputsFirst: Bool = false
   ) {
     self.kind = kind
@@ -57,6 +61,7 @@ public struct PEFTConfiguration: Sendable, Equatable {
     self.targets = targets
     self.modulesToSave = modulesToSave
     self.baseModel = baseModel
+    self.taskType = taskType
     self.storesInputsFirst = storesInputsFirst
   }
 }
@@ -193,6 +198,7 @@ extension PEFTConfiguration {
       targets: targets,
       modulesToSave: modulesToSave.sorted(),
       baseModel: value("base_model_name_or_path") as? String,
+      taskType: value("task_type") as? String,
       storesInputsFirst: (value("fan_in_fan_out") as? NSNumber)?.boolValue ?? false
     )
   }
@@ -205,7 +211,8 @@ extension PEFTConfiguration {
       case .pattern(let text): text
       }
     let common: [String: Any] = [
-      "peft_type": kind.rawValue, "task_type": "SEQ_CLS", "r": rank, "target_modules": targetValue,
+      "peft_type": kind.rawValue, "task_type": taskType.map { $0 as Any } ?? NSNull(), "r": rank,
+      "target_modules": targetValue,
       "modules_to_save": modulesToSave.isEmpty ? NSNull() as Any : modulesToSave, "bias": "none",
       "fan_in_fan_out": storesInputsFirst, "inference_mode": true,
       "base_model_name_or_path": baseModel.map { $0 as Any } ?? NSNull(),

@@ -38,8 +38,12 @@ struct Client: AsyncParsableCommand {
   var textPair: String?
   @Option(help: "Column of the class.")
   var label: String?
-  @Option(help: "Longest sequence in tokens; must be the run's model.max_length.")
-  var maxLength = 128
+  @Option(help: "Column of the prompt, where the run trains a language model.")
+  var prompt: String?
+  @Option(help: "Column of the response, where the run trains a language model; without both the text is learnt whole.")
+  var response: String?
+  @Option(help: "Longest sequence in tokens: refuses a run with another model.max_length; without it the run's counts.")
+  var maxLength: Int?
   @Option(help: "Folder of this client's durable state.")
   var state = "fedlora-client"
   @Option(help: "Folder for the final adapter (PEFT); without it STATE/adapter.")
@@ -63,9 +67,9 @@ struct Client: AsyncParsableCommand {
     let folder = URL(fileURLWithPath: model)
     let base = try FrozenModel(folder: folder)
     let tokenizer = try Tokenizer.load(from: folder)
-    let columns = DatasetColumns(text: text, pair: textPair, label: label)
+    let columns = DatasetColumns(text: text, pair: textPair, label: label, prompt: prompt, response: response)
     let names = labels?.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }
-    let length = min(maxLength, base.spec.maximumPositions)
+    let agreedLength = maxLength
     var agreed = try policy.map { try ClientPolicy.load(URL(fileURLWithPath: $0)) } ?? .standard
     if hideLoss { agreed.metrics.removeAll { $0 == "loss" } }
     let source = URL(fileURLWithPath: data)
@@ -73,11 +77,14 @@ struct Client: AsyncParsableCommand {
     guard FileManager.default.isReadableFile(atPath: source.path) else {
       throw CommandFailure(status: .badData, description: "\(data) cannot be read")
     }
-    let local = LocalData {
+    let reader = RecordReader(folder: folder, tokenizer: tokenizer, columns: columns)
+    let local = LocalData { terms in
       try await Blocking.run {
-        let own = try DatasetReader.read(source, columns: columns, labels: names)
+        let own = try reader.read(source, labels: names, terms)
+        let length = agreedLength ?? terms.maxLength
         return ClientRecords(
-          examples: try TokenizedDataset(own, tokenizer: tokenizer, maxLength: length).examples,
+          // Of another length nothing is trained: the run is refused.
+          examples: length == terms.maxLength ? try reader.encode(own, terms) : [],
           labels: own.labels,
           maxLength: length,
           fingerprint: DatasetFingerprint.of(own)
@@ -110,13 +117,12 @@ struct Client: AsyncParsableCommand {
       defer { keeping.cancel() }
       return try await client.run()
     }
-    let classes = try await local.records().labels
-    let held = try test.map {
-      try TokenizedDataset(
-        DatasetReader.read(URL(fileURLWithPath: $0), columns: columns, labels: classes),
-        tokenizer: tokenizer,
-        maxLength: length
-      ).examples
+    let held = { (terms: RecordTerms) -> [EncodedExample]? in
+      guard let test else { return nil }
+      let classes = try await local.records(terms).labels
+      return try await Blocking.run {
+        try reader.encode(try reader.read(URL(fileURLWithPath: test), labels: classes, terms), terms)
+      }
     }
     try await finish(outcome, trainer, held, base.spec)
   }
@@ -171,7 +177,7 @@ struct Client: AsyncParsableCommand {
     let folder = URL(fileURLWithPath: adapter ?? (self.state + "/adapter"))
     let terms = try RunTerms(manifest)
     try PEFTAdapterFolder(
-      configuration: terms.adapter.peft(baseModel: model, spec: spec),
+      configuration: terms.adapter.peft(baseModel: model, spec: spec, task: terms.task),
       tensors: try trainer.adapter(assignment)
     ).write(to: folder)
     struct Summary: Encodable {
@@ -181,21 +187,26 @@ struct Client: AsyncParsableCommand {
       let bytes_received: Int
       let adapter: String
       let accuracy: Double?
+      let perplexity: Double?
     }
-    let accuracy: Double? =
-      if let held { try await trainer.evaluate(assignment, on: held).accuracy } else { nil }
+    let held = try await readHeld(terms.records)
+    let score: LossSummary? = if let held { try await trainer.evaluate(assignment, on: held) } else { nil }
+    let perplexity = terms.task == .causalLM ? score?.perplexity : nil
     let summary = Summary(
       run: manifest.runID,
       rounds_trained: outcome.roundsTrained,
       bytes_sent: outcome.traffic.sent,
       bytes_received: outcome.traffic.received,
       adapter: folder.path,
-      accuracy: accuracy
+      accuracy: score?.accuracy,
+      perplexity: perplexity
     )
     if format == .json { return try Output.printJSON(summary) }
-    let held = accuracy.map { String(format: "; accuracy on held-out data %.1f %%", 100 * $0) } ?? ""
+    let found =
+      perplexity.map { String(format: "; perplexity on held-out data %.2f", $0) }
+      ?? score.map { String(format: "; accuracy on held-out data %.1f %%", 100 * $0.accuracy) } ?? ""
     Output.write(
-      "run '\(summary.run)' completed; trained \(summary.rounds_trained) rounds\(held); adapter (PEFT): \(folder.path)"
+      "run '\(summary.run)' completed; trained \(summary.rounds_trained) rounds\(found); adapter (PEFT): \(folder.path)"
     )
   }
 }

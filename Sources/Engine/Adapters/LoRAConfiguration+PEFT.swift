@@ -21,11 +21,12 @@ extension LoRAConfiguration {
     )
   }
 
-  /// This configuration as PEFT writes it, for a classifier.
+  /// This configuration as PEFT writes it.
   /// - Parameters:
   ///   - baseModel: name or path of the base model, for PEFT's `base_model_name_or_path`.
   ///   - spec: the base model's shape.
-  public func peft(baseModel: String?, spec: TransformerSpec) -> PEFTConfiguration {
+  ///   - task: what the adapted model does; a classifier's head is among the modules to save.
+  public func peft(baseModel: String?, spec: TransformerSpec, task: TaskKind) -> PEFTConfiguration {
     let names: PEFTConfiguration.Targets =
       switch targets {
       case .suffixes(let names): .suffixes(names)
@@ -38,8 +39,9 @@ extension LoRAConfiguration {
       dropout: dropout,
       usesRSLoRA: scaling == .rslora,
       targets: names,
-      modulesToSave: ["classifier", "score"],
+      modulesToSave: task == .classification ? ["classifier", "score"] : [],
       baseModel: baseModel,
+      taskType: task.peftName,
       storesInputsFirst: spec.storesInputsFirst
     )
   }
