@@ -204,7 +204,8 @@ struct DecoderOracleTests {
     let oracle = try #require(DecoderOracle.committed.first { $0.description == fixture })
     let wanted = try FrozenModel(folder: oracle.folder.url.appendingPathComponent("model")).spec
     try withConfiguration(fixture, ["rope_parameters": NSNull()].merging(keys) { $1 }) { folder in
-      #expect(try FrozenModel(folder: folder).spec == wanted)
+      let found = try FrozenModel(folder: folder).spec
+      #expect(found == wanted)
     }
   }
 
