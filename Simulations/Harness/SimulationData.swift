@@ -40,7 +40,7 @@ public struct SimulationData: Sendable {
   public static func load(_ scenario: ScenarioConfiguration) throws -> SimulationData {
     let isEmbedded = scenario.model.path == EmbeddedAssets.word
     let folder = isEmbedded ? try EmbeddedAssets.encoder : URL(fileURLWithPath: scenario.model.path)
-    let base = try FrozenModel(folder: folder)
+    let base = try FrozenModel(folder: folder, precision: scenario.clients.precision)
     let tokenizer = try Tokenizer.load(from: folder)
     let (train, test) = try readSets(scenario)
     let terms = RecordTerms(

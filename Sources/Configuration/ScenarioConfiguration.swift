@@ -111,6 +111,8 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
     public var concurrency: Int
     /// Compute threads of each.
     public var threads: Int
+    /// How they keep the base model in memory.
+    public var precision: BasePrecision
     /// How examples are dealt.
     public var partition: Partition
     /// α of the Dirichlet partition.
@@ -120,7 +122,7 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
     /// Fewest training examples of a client.
     public var minimumExamples: Int
     enum CodingKeys: String, CodingKey {
-      case count, concurrency, threads, partition
+      case count, concurrency, threads, precision, partition
       case dirichletAlpha = "dirichlet_alpha"
       case labelsPerClient = "labels_per_client"
       case minimumExamples = "minimum_examples"
@@ -200,6 +202,7 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
       count: 6
       concurrency: 2
       threads: 1
+      precision: f32
       partition: dirichlet
       dirichlet_alpha: 0.5
       labels_per_client: 2

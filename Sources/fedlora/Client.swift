@@ -8,6 +8,8 @@ import FedLoRASimulation
 import Foundation
 import Logging
 
+extension BasePrecision: ExpressibleByArgument {}
+
 /// `fedlora client`.
 struct Client: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -48,6 +50,10 @@ struct Client: AsyncParsableCommand {
   var state = "fedlora-client"
   @Option(help: "Folder for the final adapter (PEFT); without it STATE/adapter.")
   var adapter: String?
+  @Option(
+    help: "How the base model is kept in memory: f32, bf16 (also faster, where the processor has it), int8 or nf4."
+  )
+  var precision: BasePrecision = .f32
   @Option(help: "Compute threads.")
   var threads = 1
   @Option(help: "Policy file (YAML): what this client agrees to. 'fedlora privacy policy' prints the standard one.")
@@ -65,7 +71,7 @@ struct Client: AsyncParsableCommand {
     let (logger, isJSON) = (log.logger("fedlora.client"), log.isJSON)
     let tls = try TLSIdentity.load(from: URL(fileURLWithPath: identity))
     let folder = URL(fileURLWithPath: model)
-    let base = try FrozenModel(folder: folder)
+    let base = try FrozenModel(folder: folder, precision: precision)
     let tokenizer = try Tokenizer.load(from: folder)
     let columns = DatasetColumns(text: text, pair: textPair, label: label, prompt: prompt, response: response)
     let names = labels?.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }
@@ -154,7 +160,7 @@ struct Client: AsyncParsableCommand {
   private func finish(
     _ outcome: ClientOutcome,
     _ trainer: EngineTrainer,
-    _ held: [EncodedExample]?,
+    _ readHeld: (RecordTerms) async throws -> [EncodedExample]?,
     _ spec: TransformerSpec
   ) async throws {
     switch outcome.ending {

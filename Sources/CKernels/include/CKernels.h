@@ -6,6 +6,8 @@
 #ifndef FEDLORA_CKERNELS_H
 #define FEDLORA_CKERNELS_H
 
+#include "CFrozen.h"
+
 #include <stddef.h>
 #include <stdint.h>
 

@@ -89,19 +89,13 @@ struct AdaptedLinear {
   ) {
     let (input, output) = (linear.inputSize, linear.outputSize)
     if let bias = linear.bias { fl_fill_rows(y, bias, rows, output) }
-    BLAS.sgemm(
-      transA: false,
-      transB: !linear.hasInputsFirst,
-      m: rows,
-      n: output,
-      k: input,
-      a: x,
-      lda: input,
-      b: linear.weight,
-      ldb: linear.rowLength,
-      beta: linear.bias == nil ? 0 : 1,
-      c: y,
-      ldc: output
+    linear.weight.multiply(
+      x,
+      rows: rows,
+      transposed: !linear.hasInputsFirst,
+      into: y,
+      accumulates: linear.bias != nil,
+      scratch: scratch
     )
     guard let slot, let down else { return }
     let adapterInput = self.adapterInput(x, rows: rows, slot: slot, dropout: dropout, scratch: scratch)
@@ -160,19 +154,13 @@ struct AdaptedLinear {
   ) {
     let (input, output) = (linear.inputSize, linear.outputSize)
     if let gradInput {
-      BLAS.sgemm(
-        transA: false,
-        transB: linear.hasInputsFirst,
-        m: rows,
-        n: input,
-        k: output,
-        a: dy,
-        lda: output,
-        b: linear.weight,
-        ldb: linear.rowLength,
-        beta: overwrite ? 0 : 1,
-        c: gradInput,
-        ldc: input
+      linear.weight.multiply(
+        dy,
+        rows: rows,
+        transposed: linear.hasInputsFirst,
+        into: gradInput,
+        accumulates: !overwrite,
+        scratch: scratch
       )
     }
     guard let slot, let down else { return }

@@ -4,20 +4,18 @@ import Foundation
 
 /// A pretrained base model: read once, never written, shared by every client of a process.
 ///
-/// F32 weights stay in the memory-mapped file; F16 and BF16 are widened once. All pointers live as long as the object.
+/// Weights that the file holds in the wanted precision stay where they are mapped; others are converted once. All pointers
+/// live as long as the object.
 ///
 /// `@unchecked Sendable`: nothing is mutated after `init`; the allocations are freed in `deinit`.
 public final class FrozenModel: @unchecked Sendable {
   /// A frozen linear module: `weight` is `[output, input]` row-major, or `[input, output]` where the inputs stand first.
   struct Linear {
-    let weight: UnsafePointer<Float>
+    let weight: FrozenMatrix
     let bias: UnsafePointer<Float>?
     let inputSize: Int
     let outputSize: Int
     var hasInputsFirst = false
-
-    /// Elements from one row of the weight to the next.
-    var rowLength: Int { hasInputsFirst ? outputSize : inputSize }
   }
 
   /// A frozen norm; only layer norms shift.
@@ -49,9 +47,11 @@ public final class FrozenModel: @unchecked Sendable {
   public let folder: URL
   /// Number of values over all tensors of the checkpoint.
   public let parameterCount: Int
+  /// How the matrices are kept.
+  public let precision: BasePrecision
 
   let names: TensorNames
-  let wordEmbeddings: UnsafePointer<Float>
+  let wordEmbeddings: FrozenMatrix
   let positionEmbeddings: UnsafePointer<Float>?
   let tokenTypeEmbeddings: UnsafePointer<Float>?
   let embeddingNorm: Norm?
@@ -59,22 +59,25 @@ public final class FrozenModel: @unchecked Sendable {
   let finalNorm: Norm?
   let pooler: Linear?
   /// `[vocabulary, hidden]`: what turns a decoder's vectors into logits; nil in an encoder, and in a decoder without it.
-  let languageHead: UnsafePointer<Float>?
+  let languageHead: FrozenMatrix?
 
   private let weights: WeightStore
 
   /// Reads `config.json` and the checkpoint of a Hugging Face model folder.
+  /// - Parameter precision: how the matrices are kept in memory.
   /// - Throws: `ModelError` or `SafetensorsError`, each naming file, key or tensor.
-  public init(folder: URL) throws {
+  public init(folder: URL, precision: BasePrecision = .f32) throws {
     let config = try HuggingFaceConfiguration(folder: folder)
     let (spec, names) = try ModelFamily.resolve(config)
     let store = WeightStore(try CheckpointFolder(folder), prefixes: names.prefixes, probe: names.wordEmbeddings)
     let hidden = spec.hiddenSize
     func linear(_ path: String, _ input: Int, _ output: Int, hasBias: Bool) throws -> Linear {
       Linear(
-        weight: try store.pointer(
+        weight: try store.matrix(
           "\(path).weight",
-          shape: spec.storesInputsFirst ? [input, output] : [output, input]
+          rows: spec.storesInputsFirst ? input : output,
+          columns: spec.storesInputsFirst ? output : input,
+          precision: precision
         ),
         bias: hasBias ? try store.pointer("\(path).bias", shape: [output]) : nil,
         inputSize: input,
@@ -91,7 +94,12 @@ public final class FrozenModel: @unchecked Sendable {
       )
     }
     func norm(_ path: String) throws -> Norm { try norm(path, width: hidden) }
-    wordEmbeddings = try store.pointer(names.wordEmbeddings, shape: [spec.vocabularySize, hidden])
+    wordEmbeddings = try store.matrix(
+      names.wordEmbeddings,
+      rows: spec.vocabularySize,
+      columns: hidden,
+      precision: precision.ofEmbeddings
+    )
     positionEmbeddings = try names.positionEmbeddings.map {
       try store.pointer($0, shape: [spec.positionOffset + spec.maximumPositions, hidden])
     }
@@ -130,7 +138,14 @@ public final class FrozenModel: @unchecked Sendable {
     } else if let name = names.languageHead {
       // A checkpoint of the bare decoder has none.
       let found = [name, names.otherLanguageHead ?? name].first { store.contains(whole: $0) }
-      languageHead = try found.map { try store.pointer(whole: $0, shape: [spec.vocabularySize, hidden]) }
+      languageHead = try found.map {
+        try store.matrix(
+          whole: $0,
+          rows: spec.vocabularySize,
+          columns: hidden,
+          precision: precision.ofEmbeddings
+        )
+      }
     } else {
       languageHead = wordEmbeddings
     }
@@ -138,11 +153,20 @@ public final class FrozenModel: @unchecked Sendable {
     self.spec = spec
     self.names = names
     self.folder = folder
+    self.precision = precision
     weights = store
   }
 
   /// The fingerprint in hexadecimal.
   public var fingerprintText: String { fingerprint.map { String(format: "%02x", $0) }.joined() }
+
+  /// Floats of scratch memory that a product of `rows` rows with any linear module needs.
+  func scratchCount(rows: Int) -> Int {
+    let linears = (layers.first?.modules.compactMap { $0 } ?? []) + [pooler].compactMap { $0 }
+    return linears.flatMap { linear in
+      [true, false].map { linear.weight.scratchCount(rows: rows, transposed: $0) }
+    }.max() ?? 0
+  }
 
   /// Every module that an adapter can sit on, by its outside name, with its sizes.
   public var adaptableModules: [(name: String, inputSize: Int, outputSize: Int)] {
@@ -164,9 +188,10 @@ public final class FrozenModel: @unchecked Sendable {
 ///
 /// Used on one thread during `FrozenModel.init`; after that it only keeps the memory alive.
 final class WeightStore {
-  private let checkpoint: CheckpointFolder
+  let checkpoint: CheckpointFolder
   private let prefix: String
   private var converted: [UnsafeMutablePointer<Float>] = []
+  private var owned: [UnsafeMutableRawPointer] = []
 
   /// `probe` is a tensor that every checkpoint of the family has: the prefix under which it is found is used for all.
   init(_ checkpoint: CheckpointFolder, prefixes: [String], probe: String) {
@@ -200,7 +225,22 @@ final class WeightStore {
     return (file, entry)
   }
 
-  deinit { for pointer in converted { pointer.deallocate() } }
+  deinit {
+    for pointer in converted { pointer.deallocate() }
+    for pointer in owned { pointer.deallocate() }
+  }
+
+  /// Memory of this store's own.
+  func own(bytes: Int) -> UnsafeMutableRawPointer {
+    let pointer = UnsafeMutableRawPointer.allocate(byteCount: max(bytes, 1), alignment: 64)
+    owned.append(pointer)
+    return pointer
+  }
+
+  /// A matrix of the checkpoint in `precision`.
+  func matrix(_ name: String, rows: Int, columns: Int, precision: BasePrecision) throws -> FrozenMatrix {
+    try matrix(whole: prefix + name, rows: rows, columns: columns, precision: precision)
+  }
 
   func contains(_ name: String) -> Bool { contains(whole: prefix + name) }
 

@@ -42,7 +42,7 @@ extension SlicePass {
   /// Logits of every token of the slice, tokens × vocabulary, into `target`.
   func languageLogits(_ input: Input, _ buffers: PassBuffers, to target: UnsafeMutablePointer<Float>) {
     normLastLayer(input, buffers)
-    formLogits(buffers.finalNormed, rows: input.tokenCount, to: target)
+    formLogits(buffers.finalNormed, rows: input.tokenCount, to: target, scratch: buffers.languageScratch)
   }
 
   private func lastOutput(_ buffers: PassBuffers) -> UnsafePointer<Float> {
@@ -82,22 +82,15 @@ extension SlicePass {
   }
 
   /// Logits, bounded where the model bounds them, of `rows` vectors after the final norm.
-  func formLogits(_ x: UnsafePointer<Float>, rows: Int, to logits: UnsafeMutablePointer<Float>) {
+  func formLogits(
+    _ x: UnsafePointer<Float>,
+    rows: Int,
+    to logits: UnsafeMutablePointer<Float>,
+    scratch: UnsafeMutablePointer<Float>
+  ) {
     guard let head = model.base.languageHead else { return }
-    let (hidden, vocabulary) = (model.base.spec.hiddenSize, model.base.spec.vocabularySize)
-    BLAS.sgemm(
-      transA: false,
-      transB: true,
-      m: rows,
-      n: vocabulary,
-      k: hidden,
-      a: x,
-      lda: hidden,
-      b: head,
-      ldb: hidden,
-      c: logits,
-      ldc: vocabulary
-    )
+    let vocabulary = model.base.spec.vocabularySize
+    head.multiply(x, rows: rows, transposed: true, into: logits, accumulates: false, scratch: scratch)
     if let cap = model.base.spec.logitCap { fl_soft_cap(logits, rows * vocabulary, 1, cap) }
   }
 
@@ -116,7 +109,7 @@ extension SlicePass {
     for (row, place) in places.enumerated() {
       (buffers.languageRows + row * hidden).update(from: buffers.finalNormed + place * hidden, count: hidden)
     }
-    formLogits(buffers.languageRows, rows: places.count, to: logits)
+    formLogits(buffers.languageRows, rows: places.count, to: logits, scratch: buffers.languageScratch)
     var logSumExp: Float = 0
     for (row, place) in places.enumerated() {
       let values = logits + row * vocabulary
@@ -135,18 +128,13 @@ extension SlicePass {
       if model.base.spec.logitCap != nil { fl_multiply(values, buffers.logitSlopes, vocabulary) }
     }
     guard needsGradient else { return }
-    BLAS.sgemm(
-      transA: false,
-      transB: false,
-      m: places.count,
-      n: hidden,
-      k: vocabulary,
-      a: logits,
-      lda: vocabulary,
-      b: head,
-      ldb: hidden,
-      c: buffers.languageRows,
-      ldc: hidden
+    head.multiply(
+      logits,
+      rows: places.count,
+      transposed: false,
+      into: buffers.languageRows,
+      accumulates: false,
+      scratch: buffers.languageScratch
     )
     for (row, place) in places.enumerated() {
       (buffers.gradient + place * hidden).update(from: buffers.languageRows + row * hidden, count: hidden)

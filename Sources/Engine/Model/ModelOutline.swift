@@ -66,6 +66,15 @@ public struct ModelOutline: Sendable {
     self.modules = modules
   }
 
+  /// Bytes that the weights take in memory in a precision.
+  public func byteCount(in precision: BasePrecision) -> Int {
+    let linear = modules.reduce(0) { $0 + $1.inputSize * $1.outputSize * $1.count }
+    let head = hasLanguageHead && !isTied ? spec.vocabularySize * spec.hiddenSize : 0
+    let wide = parameterCount - linear - embeddingCount - head
+    return Int((Double(linear) * precision.bitsPerValue / 8).rounded(.up))
+      + Int(Double(embeddingCount + head) * precision.ofEmbeddings.bitsPerValue / 8) + 4 * wide
+  }
+
   private static func module(_ path: String, _ input: Int, _ output: Int, _ count: Int) -> Module {
     let name = path.split(separator: ".").last.map(String.init) ?? path
     return Module(path: path, name: name, inputSize: input, outputSize: output, count: count)

@@ -61,8 +61,10 @@ struct PassBuffers {
   let finalNormed, languageRows, languageLogits: UnsafeMutablePointer<Float>
   /// A row of slopes of the logits' soft bound; without elements where there is none.
   let logitSlopes: UnsafeMutablePointer<Float>
-  /// T × rank; T × the widest module input.
+  /// T × rank; T × the widest module input, or what a product with a frozen matrix in few bits needs.
   let gradDown, dropped: UnsafeMutablePointer<Float>
+  /// What products with a language model's head in few bits need.
+  let languageScratch: UnsafeMutablePointer<Float>
   /// longest × longest each; the slopes of the scores' soft bound without elements where there is none.
   let scores, gradScores, scoreSlopes: UnsafeMutablePointer<Float>
   /// sequences × hidden each.
@@ -110,13 +112,17 @@ struct PassBuffers {
       * (2 * q + 2 * kv + 3 * h + before + around + after + f + gateSize + normedSize + spec.headCount + 4 + 4
         * aroundRow
         + spec.modules.count * r)
-    let widest = max(h, f, q)
+    let droppedSize = max(t * max(h, f, q), model.base.scratchCount(rows: max(t, s)))
+    let languageScratchSize = model.base.languageHead.map { head in
+      max(head.scratchCount(rows: t, transposed: true), head.scratchCount(rows: chunk, transposed: false))
+    }
+    let languageScratchCount = model.head == nil ? languageScratchSize ?? 0 : 0
     let total =
       (spec.layerCount - firstSaved + scratchCount) * layerSize
-      + t * (2 * h + max(h, q) + q + 2 * kv + 2 * f + gateSize + widest + ownBlock + fusedSize + 2) + max(t, s) * r
+      + t * (2 * h + max(h, q) + q + 2 * kv + 2 * f + gateSize + ownBlock + fusedSize + 2) + max(t, s) * r
       + 2 * capacity.longest * capacity.longest + slopes + 2 * angles + s * (3 * h + r + labels) + logitSlopeSize
-      + finalSize + chunk * (h + spec.vocabularySize) + foldedSize
-    arena.reset(toHold: total, buffers: (spec.layerCount - firstSaved + scratchCount) * 36 + 48)
+      + finalSize + chunk * (h + spec.vocabularySize) + foldedSize + droppedSize + languageScratchCount
+    arena.reset(toHold: total, buffers: (spec.layerCount - firstSaved + scratchCount) * 36 + 49)
     func makeLayer(_ slots: [AdaptedModel.Slot?]) -> LayerBuffers {
       LayerBuffers(
         query: arena.take(t * q),
@@ -173,7 +179,8 @@ struct PassBuffers {
     languageLogits = arena.take(chunk * spec.vocabularySize)
     logitSlopes = arena.take(logitSlopeSize)
     gradDown = arena.take(max(t, s) * r)
-    dropped = arena.take(t * widest)
+    dropped = arena.take(droppedSize)
+    languageScratch = arena.take(languageScratchCount)
     scores = arena.take(capacity.longest * capacity.longest)
     gradScores = arena.take(capacity.longest * capacity.longest)
     scoreSlopes = arena.take(slopes)

@@ -130,7 +130,7 @@ final class SlicePass: @unchecked Sendable {
     for sequence in input.sequences {
       for (position, token) in (input.batch.offsets[sequence]..<input.batch.offsets[sequence + 1]).enumerated() {
         let row = summed + (token - first) * hidden
-        row.update(from: base.wordEmbeddings + Int(input.batch.tokens[token]) * hidden, count: hidden)
+        base.wordEmbeddings.copyRows(from: Int(input.batch.tokens[token]), to: row)
         if base.spec.embeddingScale != 1 { fl_scale(base.spec.embeddingScale, row, hidden) }
         if let positions = base.positionEmbeddings {
           fl_add(row, positions + (base.spec.positionOffset + position) * hidden, hidden)

@@ -36,7 +36,6 @@ struct InspectAnswer: Encodable {
   struct Memory: Encodable {
     let precision: String
     let bytes: Int
-    let is_supported: Bool
     let note: String
   }
 
@@ -86,24 +85,17 @@ struct InspectAnswer: Encodable {
       stored_as: outline.storedTypes,
       stored_bytes: outline.storedBytes
     )
-    let isMapped = outline.storedTypes == ["F32"]
-    memory = [
-      Memory(
-        precision: "f32",
-        bytes: 4 * count,
-        is_supported: true,
-        note: isMapped
-          ? "what fedlora computes in, mapped from the file" : "what fedlora computes in, widened when read"
-      ),
-      Memory(
-        precision: "bf16",
-        bytes: 2 * count,
-        is_supported: false,
-        note: "F16 and BF16 files are read, and widened to f32"
-      ),
-      Memory(precision: "8-bit", bytes: count, is_supported: false, note: "not there"),
-      Memory(precision: "4-bit", bytes: (count + 1) / 2, is_supported: false, note: "not there"),
-    ]
+    memory = BasePrecision.allCases.map { precision in
+      let isMapped = outline.storedTypes == [precision.rawValue.uppercased()]
+      let note =
+        switch precision {
+        case .f32: isMapped ? "mapped from the file" : "widened when read"
+        case .bf16: isMapped ? "mapped from the file" : "rounded when read"
+        case .int8: "linear modules in 8 bits, embeddings and head in bf16"
+        case .nf4: "linear modules in 4 bits (NF4), embeddings and head in bf16"
+        }
+      return Memory(precision: precision.rawValue, bytes: outline.byteCount(in: precision), note: note)
+    }
     modules = outline.modules.map {
       Module(path: $0.path, name: $0.name, input: $0.inputSize, output: $0.outputSize, count: $0.count)
     }
