@@ -23,7 +23,7 @@ lint: ## check layout and documentation
 	swift format lint -r -p --strict Package.swift Sources Simulations/Harness Tests Benchmarks Fuzzing
 
 bench: ## time a LoRA step beside PyTorch (MODEL=folder)
-	Benchmarks/run-lora-step $(MODEL)
+	.build/release/fedlora bench engine --model $(MODEL) --pytorch python3
 
 schema: ## regenerate the messages from the wire schema
 	Sources/Protocol/Schema/generate

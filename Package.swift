@@ -152,16 +152,17 @@ let package = Package(
       dependencies: [
         "FedLoRASimulation", "FedLoRAConfiguration", "FedLoRACoordinator", "FedLoRAClient", "FedLoRAEngine",
         "FedLoRADP", "FedLoRAFederation", "FedLoRAProtocol", "FedLoRACheckpoint", "FedLoRAObservability",
+        "FedLoRAEngineBenchmark",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ],
       path: "Sources/fedlora",
       swiftSettings: strict
     ),
-    .executableTarget(
-      name: "lora-step",
-      dependencies: ["FedLoRAEngine", "FedLoRALinearAlgebra", "CKernels"],
-      path: "Benchmarks/LoRAStep",
+    .target(
+      name: "FedLoRAEngineBenchmark",
+      dependencies: ["FedLoRAEngine", "FedLoRACheckpoint", "FedLoRALinearAlgebra", "CKernels"],
+      path: "Benchmarks/Engine",
       swiftSettings: strict
     ),
     .executableTarget(

@@ -20,21 +20,15 @@ several programs can take turns; the end of the input asks for the JSON line.
 
 import argparse
 import json
-import os
 import pathlib
 import resource
-import shutil
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 import warnings
 
-from pytorch_lora_step import load_encoder
+from pytorch_step import choose_kernels, load_encoder
 
-MALLOC = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=8589934592"
-SHIM = "intel_for_mkl.so"
 CLIPPING_NORM, NOISE_MULTIPLIER, CLASSES = 1.0, 0.7, 2
 
 
@@ -145,25 +139,6 @@ def measure(options):
 def requests():
     print("ready", flush=True)
     yield from sys.stdin
-
-
-def choose_kernels(kernels):
-    """Starts this program again with what the kernels need: both settings are read before the first line of Python."""
-    shim = os.environ.pop("LD_PRELOAD", "")
-    if kernels == "stock":
-        return
-    if os.path.basename(shim) == SHIM:
-        # Loaded, so that the file is not needed any more.
-        shutil.rmtree(os.path.dirname(shim), ignore_errors=True)
-        return
-    folder = pathlib.Path(tempfile.mkdtemp())
-    source, library = folder / "intel.c", folder / SHIM
-    source.write_text("int mkl_serv_intel_cpu_true(void) { return 1; }\n")
-    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, source], check=True)
-    environment = os.environ | {"LD_PRELOAD": str(library)}
-    if kernels != "avx512":
-        environment["GLIBC_TUNABLES"] = MALLOC
-    os.execve(sys.executable, [sys.executable, *sys.argv], environment)
 
 
 def main():

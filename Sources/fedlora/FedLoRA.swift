@@ -25,7 +25,7 @@ import Logging
     version: version,
     subcommands: [
       Simulate.self, Coordinator.self, Client.self, CA.self, Enroll.self, Status.self, Log.self, Stop.self, Abort.self,
-      Resume.self, Remove.self, Reload.self, Privacy.self, Inspect.self,
+      Resume.self, Remove.self, Reload.self, Privacy.self, Inspect.self, Bench.self,
     ]
   )
 
