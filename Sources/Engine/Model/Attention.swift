@@ -11,11 +11,11 @@ struct Attention {
   let headSize: Int
   let direction: TransformerSpec.AttentionDirection
 
-  private var width: Int { headCount * headSize }
-  private var keyValueWidth: Int { keyValueHeadCount * headSize }
+  var width: Int { headCount * headSize }
+  var keyValueWidth: Int { keyValueHeadCount * headSize }
   /// Heads of queries to one of keys and values.
-  private var groupSize: Int { headCount / keyValueHeadCount }
-  private var scale: Float { 1 / Float(headSize).squareRoot() }
+  var groupSize: Int { headCount / keyValueHeadCount }
+  var scale: Float { 1 / Float(headSize).squareRoot() }
 
   private func softmax(_ scores: UnsafeMutablePointer<Float>, _ lse: UnsafeMutablePointer<Float>, _ length: Int) {
     switch direction {

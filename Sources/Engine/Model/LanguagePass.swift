@@ -59,7 +59,8 @@ extension SlicePass {
     return UnsafePointer(last < 0 ? buffers.embedded : buffers.layer(last).output)
   }
 
-  private func normLastLayer(_ input: Input, _ buffers: PassBuffers) {
+  /// The last layer's output after the final norm, into `buffers.finalNormed`.
+  func normLastLayer(_ input: Input, _ buffers: PassBuffers) {
     let rows = input.tokenCount
     if let norm = model.base.finalNorm {
       forwardNorm(
@@ -75,7 +76,8 @@ extension SlicePass {
     }
   }
 
-  private func formLogits(_ x: UnsafePointer<Float>, rows: Int, to logits: UnsafeMutablePointer<Float>) {
+  /// Logits of `rows` normed vectors, rows × vocabulary.
+  func formLogits(_ x: UnsafePointer<Float>, rows: Int, to logits: UnsafeMutablePointer<Float>) {
     guard let head = model.base.languageHead else { return }
     let (hidden, vocabulary) = (model.base.spec.hiddenSize, model.base.spec.vocabularySize)
     BLAS.sgemm(

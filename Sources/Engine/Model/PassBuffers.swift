@@ -24,10 +24,12 @@ struct PassBuffers {
     let tokens: Int
     let sequences: Int
     let longest: Int
+    /// Most tokens of a sequence together with those before it that a cache holds; else as `longest`.
+    let context: Int
     let isTraining: Bool
 
     func covers(_ other: Capacity) -> Bool {
-      tokens >= other.tokens && sequences >= other.sequences && longest >= other.longest
+      tokens >= other.tokens && sequences >= other.sequences && longest >= other.longest && context >= other.context
         && isTraining == other.isTraining
     }
   }
@@ -45,14 +47,16 @@ struct PassBuffers {
   let gradient, gradResidual: UnsafeMutablePointer<Float>
   /// As `LayerBuffers.query`, `key` and `value`.
   let gradQuery, gradKey, gradValue: UnsafeMutablePointer<Float>
-  /// longest × half a head's rotary width each: cosine and sine of every angle.
+  /// context × half a head's rotary width each: cosine and sine of every angle.
   let cosine, sine: UnsafeMutablePointer<Float>
   /// Of a language model: the last layer's output after the final norm (T × hidden), and some of its rows with their logits.
   let finalNormed, languageRows, languageLogits: UnsafeMutablePointer<Float>
   /// T × rank; T × the widest module input.
   let gradDown, dropped: UnsafeMutablePointer<Float>
-  /// longest × longest each.
-  let scores, gradScores: UnsafeMutablePointer<Float>
+  /// Longest, or the heads that share keys, × context.
+  let scores: UnsafeMutablePointer<Float>
+  /// longest × longest.
+  let gradScores: UnsafeMutablePointer<Float>
   /// sequences × hidden each.
   let gathered, pooled, gradPooled: UnsafeMutablePointer<Float>
   /// sequences × rank; sequences × labels.
@@ -76,7 +80,8 @@ struct PassBuffers {
     let r = model.adapter.rank
     let (before, after) = spec.normPlacement == .pre ? (h, 0) : (0, h)
     let gateSize = spec.feedForward == .gatedSilu ? f : 0
-    let angles = capacity.longest * spec.rotaryWidth / 2
+    let angles = capacity.context * spec.rotaryWidth / 2
+    let scoreSize = max(capacity.longest, spec.headCount / spec.keyValueHeadCount) * capacity.context
     let labels = model.head?.labelCount ?? 0
     let chunk = model.head == nil ? PassBuffers.languageRows(spec.vocabularySize) : 0
     let finalSize = model.head == nil ? t * h : 0
@@ -88,7 +93,7 @@ struct PassBuffers {
     let total =
       (spec.layerCount - firstSaved + scratchCount) * layerSize
       + t * (2 * h + max(h, q) + q + 2 * kv + 2 * f + gateSize + widest + 2) + max(t, s) * r
-      + 2 * capacity.longest * capacity.longest + 2 * angles + s * (3 * h + r + labels)
+      + scoreSize + capacity.longest * capacity.longest + 2 * angles + s * (3 * h + r + labels)
       + finalSize + chunk * (h + spec.vocabularySize) + foldedSize
     arena.reset(toHold: total, buffers: (spec.layerCount - firstSaved + scratchCount) * 24 + 40)
     func makeLayer(_ slots: [AdaptedModel.Slot?]) -> LayerBuffers {
@@ -136,7 +141,7 @@ struct PassBuffers {
     languageLogits = arena.take(chunk * spec.vocabularySize)
     gradDown = arena.take(max(t, s) * r)
     dropped = arena.take(t * widest)
-    scores = arena.take(capacity.longest * capacity.longest)
+    scores = arena.take(scoreSize)
     gradScores = arena.take(capacity.longest * capacity.longest)
     gathered = arena.take(s * h)
     pooled = arena.take(s * h)
@@ -145,7 +150,7 @@ struct PassBuffers {
     logits = arena.take(s * labels)
     folded = arena.take(foldedSize)
     statistics = arena.take(2 * t)
-    if case .rotary(let rotary) = spec.positions { rotary.tabulate(capacity.longest, cosine: cosine, sine: sine) }
+    if case .rotary(let rotary) = spec.positions { rotary.tabulate(capacity.context, cosine: cosine, sine: sine) }
   }
 
   /// Rows of logits over the vocabulary that are formed at a time: about 16 MB, but enough rows for an efficient product.

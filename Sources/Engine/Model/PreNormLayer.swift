@@ -17,7 +17,7 @@ extension SlicePass {
     run(.key, own.normed, to: own.key)
     run(.value, own.normed, to: own.value)
     rotate(own.query, own.key, input, buffers, sign: 1)
-    withOffsets(input) { attention.forward(own, offsets: $0, scores: buffers.scores) }
+    attend(index, own, input, buffers)
     run(.attentionOutput, own.context, to: own.attentionSum)
     fl_add(own.attentionSum, x, rows * spec.hiddenSize)
     forwardNorm(
@@ -57,11 +57,12 @@ extension SlicePass {
       for sequence in 0..<(offsets.count - 1) {
         let start = offsets[sequence] - offsets[0]
         let length = offsets[sequence + 1] - offsets[sequence]
+        let angles = input.past(input.sequences.lowerBound + sequence) * spec.rotaryWidth / 2
         for (x, heads) in [(query, spec.headCount), (key, spec.keyValueHeadCount)] {
           fl_rotate(
             x + start * heads * spec.headSize,
-            buffers.cosine,
-            buffers.sine,
+            buffers.cosine + angles,
+            buffers.sine + angles,
             length,
             heads,
             spec.headSize,
