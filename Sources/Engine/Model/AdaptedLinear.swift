@@ -89,19 +89,14 @@ struct AdaptedLinear {
   ) {
     let (input, output) = (linear.inputSize, linear.outputSize)
     if let bias = linear.bias { fl_fill_rows(y, bias, rows, output) }
-    BLAS.sgemm(
-      transA: false,
-      transB: true,
+    BLAS.sgemmTransposed(
       m: rows,
       n: output,
       k: input,
       a: x,
-      lda: input,
       b: linear.weight,
-      ldb: input,
       beta: linear.bias == nil ? 0 : 1,
-      c: y,
-      ldc: output
+      c: y
     )
     guard let slot, let down else { return }
     let adapterInput = self.adapterInput(x, rows: rows, slot: slot, dropout: dropout, scratch: scratch)

@@ -80,19 +80,7 @@ extension SlicePass {
   func formLogits(_ x: UnsafePointer<Float>, rows: Int, to logits: UnsafeMutablePointer<Float>) {
     guard let head = model.base.languageHead else { return }
     let (hidden, vocabulary) = (model.base.spec.hiddenSize, model.base.spec.vocabularySize)
-    BLAS.sgemm(
-      transA: false,
-      transB: true,
-      m: rows,
-      n: vocabulary,
-      k: hidden,
-      a: x,
-      lda: hidden,
-      b: head,
-      ldb: hidden,
-      c: logits,
-      ldc: vocabulary
-    )
+    BLAS.sgemmTransposed(m: rows, n: vocabulary, k: hidden, a: x, b: head, c: logits)
   }
 
   /// Loss, and gradient with respect to the normed vectors, of the tokens at `places`.
