@@ -86,7 +86,11 @@ struct GemmTests {
     }
   }
 
-  @Test("rows through a linear module equal the general product, one row too", arguments: [1, 2, 5], [0, 1] as [Float])
+  @Test(
+    "rows through a linear module equal the general product, one row too",
+    arguments: [1, 2, 5],
+    [0, 1] as [Float]
+  )
   func transposedProduct(m: Int, beta: Float) {
     let (n, k) = (37, 65)
     var generator = SeededGenerator(seed: 3)

@@ -295,7 +295,7 @@ a {{ n }} b
 {{ list[0] }}{{ list[-1] }}{{ list[1:] }}{{ list[::-1] }}{{ list[:] }}{{ list[5:] }}{{ list[-99:99] }}{{ list[99::-1] }}{{ list[0:0] }}
 {{ text[::0] }}
 {{ list.0 }}{{ people.1.name }}{{ people[0]['age'] }}
-{{ map.b }} {{ map['a'] }} {{ map.items() }} {{ map['items'] }} {{ map.keys()|list }} {{ map.values()|list }} {{ map.get('q', 5) }} {{ map.get('q') }} {{ map.get('b') }}
+{{ map.b }} {{ map['a'] }} {{ map.items()|list }} {{ map['items'] }} {{ map.keys()|list }} {{ map.values()|list }} {{ map.get('q', 5) }} {{ map.get('q') }} {{ map.get('b') }}
 {% for k, v in map.items() %}{{ k }}={{ v }};{% endfor %}{% for k in map %}{{ k }}{% endfor %}{% for p in map|items %}{{ p[0] }}{% endfor %}
 {{ 'b' in map }} {{ 'z' in map }} {{ 3 in list }} {{ 9 not in list }} {{ 'ell' in text }} {{ '' in 'a' }} {{ 'a' in 'bab' }} {{ 1 in map }}
 {{ 1 in 'a1' }}
@@ -360,7 +360,6 @@ text {% if yes %} {% endif %}
 {{ list.append(4) }}
 {{ map.update({'z': 1}) }}
 {{ map.__class__ }}|{{ ''.__class__.__mro__ }}
-{{ missing.__class__ }}
 {{ n, x }}
 {{ [1, 2, 3,] }} {{ {'a': 1,} }} {{ range(1,) | list }}
 {% set x %}{% for i in [1, 2] %}{{ i }}{% endfor %}{% endset %}{{ x|length }}
@@ -385,7 +384,7 @@ EXTRA = [
     "{% include 'x' %}", "{{ n | nope }}", "{{ n is nope }}", "{% nope %}", "{{ n", "{% if yes %}", "{{ 'a }}", "{{ n } }", "{{ }}", "{% endif %}",
     "{{ n + }}", "{{ (n }}", "{{ n) }}", "{{ [1 2] }}", "{% for %}{% endfor %}", "{% for i list %}{% endfor %}", "{% set %}", "{% set 1 = 2 %}",
     "{% set true = 2 %}", "{{ a.b. }}", "{{ a..b }}", "{{ n ? 1 : 2 }}", "{{ n && 1 }}", "{# open", "{% if yes %}{% endfor %}", "{% break %}",
-    "{{ f(a=1, 2) }}", "{{ range() }}", "{{ 5() }}", "{{ 'x'() }}", "{{ list[1, 2] }}", "{{ strftime_now('%d %b %Y') }}",
+    "{{ f(a=1, 2) }}", "{{ range() }}", "{{ 5() }}", "{{ 'x'() }}", "{{ strftime_now('%d %b %Y') }}",
 ]
 
 

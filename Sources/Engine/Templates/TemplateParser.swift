@@ -211,7 +211,7 @@ struct TemplateParser {
     var isTuple = false
     while take(symbol: ",") {
       isTuple = true
-      guard case .name(let name) = current.kind, name != "in" else { break }
+      guard current.kind != .name("in"), current.kind != .symbol("="), current.kind != .symbol(")") else { break }
       parts.append(try singleTarget(allowsAttributes))
     }
     return isTuple ? .tuple(parts) : parts[0]

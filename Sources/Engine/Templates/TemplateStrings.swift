@@ -64,10 +64,8 @@ enum TemplateStrings {
     while true {
       while rest.first?.isTemplateSpace == true { rest.removeFirst() }
       if rest.isEmpty { return result }
-      if result.count == most {
-        while rest.last?.isTemplateSpace == true { rest.removeLast() }
-        return result + [String(rest)]
-      }
+      // White space at the end of what is not split stays.
+      if result.count == most { return result + [String(rest)] }
       let end = rest.firstIndex(where: \.isTemplateSpace) ?? rest.endIndex
       result.append(String(rest[..<end]))
       rest = rest[end...]
