@@ -121,5 +121,7 @@ struct LikelihoodTests {
     let error = #expect(throws: ModelError.self) { try MaskedLanguageHead(of: base) }
     #expect(error.map { "\($0)".contains("cls.predictions") } == true)
     #expect(throws: ModelError.self) { try MaskedLanguageHead(of: FrozenModel(folder: GenerationFixture.tiny)) }
+    let bare = ModelRunner(model: try AdaptedModel(unadapted: base), pool: ComputePool(threadCount: 1))
+    #expect(throws: ModelError.self) { try bare.likelihoods([Continuation(context: [1], tokens: [2])], parameters: []) }
   }
 }

@@ -75,7 +75,10 @@ extension ModelRunner {
   /// The likelihood of the targets of each sequence of a language model. Must run inside `pool.perform`.
   /// - Throws: as `evaluate`.
   public func likelihoods(_ batch: PackedBatch, parameters: [Float]) throws -> [SequenceLikelihood] {
-    try sequenceLikelihoods(batch, parameters: parameters) { pass, input in pass.targetLikelihoods(input) }
+    guard model.base.languageHead != nil else {
+      throw ModelError.badOption(name: "task", found: "no language model", expected: "a model that predicts tokens")
+    }
+    return try sequenceLikelihoods(batch, parameters: parameters) { pass, input in pass.targetLikelihoods(input) }
   }
 
   func sequenceLikelihoods(

@@ -78,7 +78,9 @@ extension SlicePass {
 
   /// Logits of `rows` normed vectors, rows × vocabulary.
   func formLogits(_ x: UnsafePointer<Float>, rows: Int, to logits: UnsafeMutablePointer<Float>) {
-    guard let head = model.base.languageHead else { return }
+    guard let head = model.base.languageHead else {
+      preconditionFailure("a bare encoder was asked for what only a language model has")
+    }
     let (hidden, vocabulary) = (model.base.spec.hiddenSize, model.base.spec.vocabularySize)
     BLAS.sgemmTransposed(m: rows, n: vocabulary, k: hidden, a: x, b: head, c: logits)
   }
