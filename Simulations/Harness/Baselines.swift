@@ -13,7 +13,7 @@ struct Baselines: Sendable {
   func run(_ baseline: ScenarioConfiguration.Baseline) async throws -> ResultRow {
     let start = ContinuousClock.now
     report(.started(name: baseline.rawValue, rounds: nil))
-    let (clients, global): ([String: LossSummary], Double?) =
+    let (clients, global): ([String: LossSummary], [LossSummary]) =
       switch baseline {
       case .majority: majority()
       case .frozen: try await frozen()
@@ -24,7 +24,8 @@ struct Baselines: Sendable {
       name: baseline.rawValue,
       isBaseline: true,
       clients: clients,
-      globalAccuracy: global,
+      global: global,
+      task: scenario.model.task,
       seconds: (ContinuousClock.now - start).seconds
     )
     report(.finished(row))
@@ -32,7 +33,7 @@ struct Baselines: Sendable {
   }
 
   /// The most frequent class of all training examples, for everybody.
-  private func majority() -> ([String: LossSummary], Double?) {
+  private func majority() -> ([String: LossSummary], [LossSummary]) {
     var counts = [Int](repeating: 0, count: data.labels.count)
     for example in data.train { counts[example.label] += 1 }
     let choice = counts.indices.max { (counts[$0], -$0) < (counts[$1], -$1) } ?? 0
@@ -40,13 +41,24 @@ struct Baselines: Sendable {
       LossSummary(correct: examples.filter { $0.label == choice }.count, count: examples.count)
     }
     let clients = Dictionary(uniqueKeysWithValues: data.clients.map { ($0.name, score($0.test)) })
-    return (clients, score(data.test).accuracy)
+    return (clients, [score(data.test)])
   }
 
-  /// A linear head on the frozen encoder's pooled vectors, trained on the pooled data.
-  private func frozen() async throws -> ([String: LossSummary], Double?) {
+  /// A linear head on the frozen encoder's pooled vectors, trained on the pooled data; a language model as it is.
+  private func frozen() async throws -> ([String: LossSummary], [LossSummary]) {
     let terms = try adapterAndHead()
-    let data = data
+    let (data, seed) = (data, scenario.seed)
+    if terms.head == nil {
+      return try await slots.withRunner(adapter: terms.adapter, head: nil) { runner in
+        // A fresh adapter adds nothing.
+        let start = try AdapterInitialisation.parameters(of: runner.model, seed: seed)
+        var clients: [String: LossSummary] = [:]
+        for client in data.clients {
+          clients[client.name] = try Evaluation.run(runner, parameters: start, examples: client.test)
+        }
+        return (clients, [try Evaluation.run(runner, parameters: start, examples: data.test)])
+      }
+    }
     return try await slots.withRunner(adapter: terms.adapter, head: terms.head) { runner in
       let still = [Float](repeating: 0, count: runner.model.layout.count)
       let width = runner.model.base.spec.hiddenSize
@@ -63,12 +75,12 @@ struct Baselines: Sendable {
       }
       var clients: [String: LossSummary] = [:]
       for client in data.clients { clients[client.name] = try score(client.test) }
-      return (clients, try score(data.test).accuracy)
+      return (clients, [try score(data.test)])
     }
   }
 
   /// Each client alone, with the steps that it would take in the federation on average.
-  private func local() async throws -> ([String: LossSummary], Double?) {
+  private func local() async throws -> ([String: LossSummary], [LossSummary]) {
     let cohort = min(scenario.cohort.clientsPerRound, data.clients.count)
     let steps = max(1, scenario.rounds * scenario.training.localSteps * cohort / data.clients.count)
     let results = try await withThrowingTaskGroup(of: (String, LossSummary, LossSummary).self) { group in
@@ -92,12 +104,11 @@ struct Baselines: Sendable {
       return collected
     }
     let clients = Dictionary(uniqueKeysWithValues: results.map { ($0.0, $0.1) })
-    let global = results.map(\.2.accuracy).reduce(0, +) / Double(max(1, results.count))
-    return (clients, global)
+    return (clients, results.map(\.2))
   }
 
   /// LoRA on the pooled data, with a linear decay over the stated epochs.
-  private func centralised() async throws -> ([String: LossSummary], Double?) {
+  private func centralised() async throws -> ([String: LossSummary], [LossSummary]) {
     let batch = scenario.training.batchSize
     let steps = max(1, Int((scenario.centralisedEpochs * Double(data.train.count) / Double(batch)).rounded()))
     let tests = data.clients.map(\.test) + [data.test]
@@ -110,7 +121,7 @@ struct Baselines: Sendable {
       onStep: { report(.progress(name: "centralised", fraction: Double($0) / Double(steps))) }
     )
     let clients = Dictionary(uniqueKeysWithValues: zip(data.clients.map(\.name), results))
-    return (clients, results.last?.accuracy)
+    return (clients, results.suffix(1))
   }
 
   private func train(
@@ -165,7 +176,7 @@ struct Baselines: Sendable {
     }
   }
 
-  private func adapterAndHead() throws -> (adapter: LoRAConfiguration, head: ClassificationHead) {
+  private func adapterAndHead() throws -> (adapter: LoRAConfiguration, head: ClassificationHead?) {
     let section = scenario.adapter
     let adapter = try LoRAConfiguration(
       rank: section.rank,
@@ -176,7 +187,11 @@ struct Baselines: Sendable {
       initialisation: LoRAConfiguration.Initialisation(rawValue: section.initialisation) ?? .kaiming,
       form: section.form == "vera" ? .vera(seed: scenario.seed) : .lora
     )
-    return (adapter, ClassificationHead(labelCount: data.labels.count, pooling: scenario.model.pooling))
+    switch scenario.model.task {
+    case .classification:
+      return (adapter, ClassificationHead(labelCount: data.labels.count, pooling: scenario.model.pooling))
+    case .causalLM: return (adapter, nil)
+    }
   }
 }
 

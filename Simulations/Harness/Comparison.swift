@@ -113,10 +113,10 @@ public struct Comparison: Sendable {
     return report
   }
 
-  /// The factor whose tuning run, without hostile clients where the comparison chooses them, ends with the best mean accuracy
+  /// The factor whose tuning run, without hostile clients where the comparison chooses them, ends with the best mean accuracy, or perplexity,
   /// over clients; the smallest among equals.
   private func tune(_ method: String, _ epsilon: Double?, _ player: inout CellPlayer) async throws -> Double {
-    var best: (factor: Double, accuracy: Double)?
+    var best: (factor: Double, merit: Double)?
     for factor in scenario.compare.tuningFactors.sorted() {
       let cell = Cell(
         method: method,
@@ -126,8 +126,8 @@ public struct Comparison: Sendable {
         factor: factor,
         isTuning: true
       )
-      let accuracy = try await player.play(cell).meanClientAccuracy ?? 0
-      if accuracy > best?.accuracy ?? -1 { best = (factor, accuracy) }
+      let merit = try await player.play(cell).merit ?? -.infinity
+      if best.map({ merit > $0.merit }) ?? true { best = (factor, merit) }
     }
     return best?.factor ?? 1
   }

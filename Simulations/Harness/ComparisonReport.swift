@@ -58,6 +58,8 @@ public struct ComparisonReport: Encodable, Sendable {
     public let global: Estimate?
     /// This method's clients' mean minus that of the first method at the same ε and under the same attack, seed by seed.
     public let againstFirst: Estimate?
+    /// The same of perplexities; nil where no language model is trained.
+    public let perplexity: Perplexity?
     /// Bytes that the clients sent and received, mean over seeds.
     public let bytesUp: Double
     /// Bytes that the clients received, mean over seeds.
@@ -68,6 +70,18 @@ public struct ComparisonReport: Encodable, Sendable {
     public let aggregationSeconds: Double?
     /// Seeds.
     public let runs: Int
+  }
+
+  /// Perplexities of a line.
+  public struct Perplexity: Encodable, Sendable {
+    /// Mean over clients on their own held-out texts.
+    public let clients: Estimate?
+    /// The worst client's.
+    public let worst: Estimate?
+    /// On the pooled held-out set.
+    public let global: Estimate?
+    /// This method's clients' mean minus that of the first method at the same ε and under the same attack, seed by seed.
+    public let againstFirst: Estimate?
   }
 
   /// Name of the scenario.
@@ -93,10 +107,15 @@ public struct ComparisonReport: Encodable, Sendable {
       let own = same.filter { $0.method == method }
       let reference = same.filter { $0.method == runs[0].method }
       let durations = own.compactMap(\.row.aggregationSeconds)
-      let differences = own.compactMap { run -> Double? in
-        guard let other = reference.first(where: { $0.seed == run.seed }) else { return nil }
-        return run.row.meanClientAccuracy.flatMap { mine in other.row.meanClientAccuracy.map { mine - $0 } }
+      let isFirst = method == runs[0].method
+      func againstFirst(_ score: (ResultRow) -> Double?) -> Estimate? {
+        let differences = own.compactMap { run -> Double? in
+          guard let other = reference.first(where: { $0.seed == run.seed }) else { return nil }
+          return score(run.row).flatMap { mine in score(other.row).map { mine - $0 } }
+        }
+        return isFirst ? nil : Estimate(differences)
       }
+      let isLanguage = own.contains { $0.row.meanClientPerplexity != nil }
       lines.append(
         Line(
           method: method,
@@ -106,7 +125,14 @@ public struct ComparisonReport: Encodable, Sendable {
           clients: Estimate(own.compactMap(\.row.meanClientAccuracy)),
           worst: Estimate(own.compactMap(\.row.worstClientAccuracy)),
           global: Estimate(own.compactMap(\.row.globalAccuracy)),
-          againstFirst: method == runs[0].method ? nil : Estimate(differences),
+          againstFirst: againstFirst(\.meanClientAccuracy),
+          perplexity: isLanguage
+            ? Perplexity(
+              clients: Estimate(own.compactMap(\.row.meanClientPerplexity)),
+              worst: Estimate(own.compactMap(\.row.worstClientPerplexity)),
+              global: Estimate(own.compactMap(\.row.globalPerplexity)),
+              againstFirst: againstFirst(\.meanClientPerplexity)
+            ) : nil,
           bytesUp: own.reduce(0) { $0 + Double($1.row.bytesUp) } / Double(max(1, own.count)),
           bytesDown: own.reduce(0) { $0 + Double($1.row.bytesDown) } / Double(max(1, own.count)),
           largestEpsilon: own.compactMap(\.row.epsilon).max(),
@@ -122,22 +148,25 @@ public struct ComparisonReport: Encodable, Sendable {
     }.map(\.element)
   }
 
-  /// The table as plain text: accuracies in percent with the half width of their 95 % interval over the seeds.
+  /// The table as plain text: accuracies in percent, or perplexities, with the half width of their 95 % interval over the
+  /// seeds.
   public var table: String {
     let first = runs.first?.method ?? "the first"
     let hasAttacks = runs.contains { $0.attack != nil }
+    let mean = lines.contains { $0.perplexity != nil } ? "clients' mean perplexity" : "clients' mean"
     let header =
       ["method"] + (hasAttacks ? ["attack"] : []) + [
-        "target ε", "clients' mean", "worst client", "global", "against \(first)", "MB up", "MB down", "largest ε",
+        "target ε", mean, "worst client", "global", "against \(first)", "MB up", "MB down", "largest ε",
         "rate ×",
       ] + (hasAttacks ? ["aggregation ms"] : [])
     return TextTable.draw(
       header,
       lines.map { line in
         [line.method] + (hasAttacks ? [line.attack ?? "-"] : []) + [
-          line.epsilon.map { $0 == 0 ? "none" : Comparison.short($0) } ?? "-", ComparisonReport.percent(line.clients),
-          ComparisonReport.percent(line.worst),
-          ComparisonReport.percent(line.global), ComparisonReport.percent(line.againstFirst, signed: true),
+          line.epsilon.map { $0 == 0 ? "none" : Comparison.short($0) } ?? "-",
+          ComparisonReport.shown(line, \.clients, \.clients),
+          ComparisonReport.shown(line, \.worst, \.worst), ComparisonReport.shown(line, \.global, \.global),
+          ComparisonReport.shown(line, \.againstFirst, \.againstFirst, signed: true),
           String(format: "%.2f", line.bytesUp / 1e6), String(format: "%.2f", line.bytesDown / 1e6),
           line.largestEpsilon.map { String(format: "%.4f", $0) } ?? "-", Comparison.short(line.factor),
         ] + (hasAttacks ? [line.aggregationSeconds.map { String(format: "%.1f", 1000 * $0) } ?? "-"] : [])
@@ -145,11 +174,19 @@ public struct ComparisonReport: Encodable, Sendable {
     )
   }
 
-  private static func percent(_ estimate: Estimate?, signed: Bool = false) -> String {
+  /// An accuracy of the line in percent or, for a language model, the perplexity in its place.
+  private static func shown(
+    _ line: Line,
+    _ accuracy: KeyPath<Line, Estimate?>,
+    _ perplexity: KeyPath<Perplexity, Estimate?>,
+    signed: Bool = false
+  ) -> String {
+    let (estimate, factor, digits) =
+      line.perplexity.map { ($0[keyPath: perplexity], 1.0, 2) } ?? (line[keyPath: accuracy], 100.0, 1)
     guard let estimate else { return "-" }
-    let mean = String(format: signed ? "%+.1f" : "%.1f", 100 * estimate.mean)
+    let mean = String(format: signed ? "%+.*f" : "%.*f", digits, factor * estimate.mean)
     guard let half = estimate.halfWidth else { return mean }
-    return mean + String(format: " ± %.1f", 100 * half)
+    return mean + String(format: " ± %.*f", digits, factor * half)
   }
 }
 

@@ -13,6 +13,13 @@ public struct ResultRow: Codable, Sendable, Equatable {
   /// Accuracy on the pooled held-out set: of the global model, or, where each client has its own, the mean over at most
   /// ten of the clients' models.
   public var globalAccuracy: Double?
+  /// Language models, whose accuracies above are those of tokens: mean over clients, without hostile ones, of the
+  /// perplexity on the client's own held-out texts.
+  public var meanClientPerplexity: Double?
+  /// The worst client's: the highest.
+  public var worstClientPerplexity: Double?
+  /// Perplexity on the pooled held-out set, of the models that `globalAccuracy` is of.
+  public var globalPerplexity: Double?
   /// Bytes that the clients sent, frames included.
   public var bytesUp: Int
   /// Bytes that the clients received, frames included.
@@ -38,6 +45,9 @@ public struct ResultRow: Codable, Sendable, Equatable {
     case bytesDown = "bytes_down"
     case epsilon
     case aggregationSeconds = "aggregation_seconds"
+    case meanClientPerplexity = "mean_client_perplexity"
+    case worstClientPerplexity = "worst_client_perplexity"
+    case globalPerplexity = "global_perplexity"
     case seconds
     case clientAccuracies = "client_accuracies"
   }
@@ -47,7 +57,8 @@ public struct ResultRow: Codable, Sendable, Equatable {
     name: String,
     isBaseline: Bool,
     clients: [String: LossSummary],
-    globalAccuracy: Double?,
+    global: [LossSummary],
+    task: TaskKind,
     bytesUp: Int = 0,
     bytesDown: Int = 0,
     epsilon: Double? = nil,
@@ -57,12 +68,25 @@ public struct ResultRow: Codable, Sendable, Equatable {
     self.isBaseline = isBaseline
     clientAccuracies = clients.filter { $0.value.count > 0 }.mapValues(\.accuracy)
     let values = clientAccuracies.sorted { $0.key < $1.key }.map(\.value)
-    meanClientAccuracy = values.isEmpty ? nil : values.reduce(0, +) / Double(values.count)
+    meanClientAccuracy = ResultRow.mean(values)
     worstClientAccuracy = values.min()
-    self.globalAccuracy = globalAccuracy
+    globalAccuracy = ResultRow.mean(global.map(\.accuracy))
+    if task == .causalLM {
+      let own = clients.filter { $0.value.count > 0 }.sorted { $0.key < $1.key }.map(\.value.perplexity)
+      meanClientPerplexity = ResultRow.mean(own)
+      worstClientPerplexity = own.max()
+      globalPerplexity = ResultRow.mean(global.map(\.perplexity))
+    }
     self.bytesUp = bytesUp
     self.bytesDown = bytesDown
     self.epsilon = epsilon
     self.seconds = seconds
+  }
+
+  /// What says how good the row is, the more the better: accuracy, or for a language model perplexity with its sign turned.
+  var merit: Double? { meanClientPerplexity.map { -$0 } ?? meanClientAccuracy }
+
+  private static func mean(_ values: [Double]) -> Double? {
+    values.isEmpty ? nil : values.reduce(0, +) / Double(values.count)
   }
 }

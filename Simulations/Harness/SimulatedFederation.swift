@@ -134,7 +134,7 @@ struct SimulatedFederation: Sendable {
     let terms = try RunTerms(manifest)
     let isPersonal = try hasPersonalTensors(terms)
     var clients: [String: LossSummary] = [:]
-    var global: [Double] = []
+    var global: [LossSummary] = []
     let adapters = folder.appendingPathComponent("adapters")
     // The pooled set is large and personal models are many: an even choice of them stands for all.
     // What becomes of the hostile clients' own models is nobody's concern.
@@ -152,11 +152,11 @@ struct SimulatedFederation: Sendable {
       )
       clients[client.name] = try await trainer.evaluate(assignment, on: client.test)
       if isPersonal ? index % step == 0 : index == 0 {
-        global.append(try await trainer.evaluate(assignment, on: data.test).accuracy)
+        global.append(try await trainer.evaluate(assignment, on: data.test))
       }
       if isPersonal || index == 0 {
         let adapter = PEFTAdapterFolder(
-          configuration: terms.adapter.peft(baseModel: scenario.model.path),
+          configuration: terms.adapter.peft(baseModel: scenario.model.path, spec: data.base.spec, task: terms.task),
           tensors: try trainer.adapter(assignment)
         )
         try adapter.write(to: adapters.appendingPathComponent(isPersonal ? client.name : "global"))
@@ -166,7 +166,8 @@ struct SimulatedFederation: Sendable {
       name: method.name,
       isBaseline: false,
       clients: clients,
-      globalAccuracy: global.isEmpty ? nil : global.reduce(0, +) / Double(global.count),
+      global: global,
+      task: terms.task,
       bytesUp: result.traffic.received,
       bytesDown: result.traffic.sent,
       epsilon: try result.privacy?.epsilon ?? largestEpsilon(manifest),

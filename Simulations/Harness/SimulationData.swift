@@ -1,3 +1,4 @@
+import FedLoRAClient
 import FedLoRAConfiguration
 import FedLoRAEngine
 import Foundation
@@ -39,12 +40,16 @@ public struct SimulationData: Sendable {
   public static func load(_ scenario: ScenarioConfiguration) throws -> SimulationData {
     let isEmbedded = scenario.model.path == EmbeddedAssets.word
     let folder = isEmbedded ? try EmbeddedAssets.encoder : URL(fileURLWithPath: scenario.model.path)
-    let base = try FrozenModel(folder: folder)
+    let base = try FrozenModel(folder: folder, precision: scenario.clients.precision)
     let tokenizer = try Tokenizer.load(from: folder)
     let (train, test) = try readSets(scenario)
-    let length = min(scenario.model.maxLength, base.spec.maximumPositions)
-    let encodedTrain = try TokenizedDataset(train, tokenizer: tokenizer, maxLength: length).examples
-    let encodedTest = try TokenizedDataset(test, tokenizer: tokenizer, maxLength: length).examples
+    let terms = RecordTerms(
+      task: scenario.model.task,
+      maxLength: min(scenario.model.maxLength, base.spec.maximumPositions),
+      promptFormat: try PromptFormat(scenario.model.promptFormat)
+    )
+    let reader = RecordReader(folder: folder, tokenizer: tokenizer)
+    let (encodedTrain, encodedTest) = (try reader.encode(train, terms), try reader.encode(test, terms))
     let clients = try deal(scenario, train: train, test: test, encodedTrain, encodedTest)
     return SimulationData(
       base: base,
@@ -62,17 +67,21 @@ public struct SimulationData: Sendable {
       text: optional(section.text),
       pair: optional(section.textPair),
       label: optional(section.label),
-      client: optional(section.client)
+      client: optional(section.client),
+      prompt: optional(section.prompt),
+      response: optional(section.response)
     )
+    let task = scenario.model.task
     let trainURL =
       section.train == EmbeddedAssets.word ? try EmbeddedAssets.train : URL(fileURLWithPath: section.train)
     let testURL = section.test == EmbeddedAssets.word ? try EmbeddedAssets.test : URL(fileURLWithPath: section.test)
     var train = try DatasetReader.read(
       trainURL,
       columns: columns,
-      labels: section.labels.isEmpty ? nil : section.labels
+      labels: section.labels.isEmpty ? nil : section.labels,
+      task: task
     )
-    let test = try DatasetReader.read(testURL, columns: columns, labels: train.labels)
+    let test = try DatasetReader.read(testURL, columns: columns, labels: train.labels, task: task)
     if section.trainLimit > 0, section.trainLimit < train.examples.count {
       var generator = SeededGenerator(seed: scenario.seed, "train-limit")
       train = train.subset(Array(generator.permutation(train.examples.count).prefix(section.trainLimit)))

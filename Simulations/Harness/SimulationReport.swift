@@ -46,23 +46,37 @@ public struct SimulationReport: Codable, Sendable, Equatable {
   /// The final table as plain text.
   public var table: String {
     let isPrivate = rows.contains { $0.epsilon != nil }
+    let isLanguage = rows.contains { $0.meanClientPerplexity != nil }
     let header =
-      ["strategy", "clients' mean", "worst client", "global", "MB up", "MB down"] + (isPrivate ? ["ε"] : []) + [
-        "seconds"
-      ]
+      ["strategy"]
+      + (isLanguage
+        ? ["clients' mean perplexity", "worst client", "global", "tokens right"]
+        : ["clients' mean", "worst client", "global"])
+      + ["MB up", "MB down"] + (isPrivate ? ["ε"] : []) + ["seconds"]
     return TextTable.draw(
       header,
       rows.map { row in
         [
-          row.isBaseline ? "(\(row.name))" : row.name, SimulationReport.percent(row.meanClientAccuracy),
-          SimulationReport.percent(row.worstClientAccuracy), SimulationReport.percent(row.globalAccuracy),
-          row.isBaseline ? "-" : String(format: "%.2f", Double(row.bytesUp) / 1e6),
-          row.isBaseline ? "-" : String(format: "%.2f", Double(row.bytesDown) / 1e6),
-        ] + (isPrivate ? [row.epsilon.map { String(format: "%.4f", $0) } ?? "-"] : [])
+          row.isBaseline ? "(\(row.name))" : row.name
+        ]
+          + (isLanguage
+            ? [
+              SimulationReport.plain(row.meanClientPerplexity), SimulationReport.plain(row.worstClientPerplexity),
+              SimulationReport.plain(row.globalPerplexity), SimulationReport.percent(row.meanClientAccuracy),
+            ]
+            : [
+              SimulationReport.percent(row.meanClientAccuracy), SimulationReport.percent(row.worstClientAccuracy),
+              SimulationReport.percent(row.globalAccuracy),
+            ]) + [
+            row.isBaseline ? "-" : String(format: "%.2f", Double(row.bytesUp) / 1e6),
+            row.isBaseline ? "-" : String(format: "%.2f", Double(row.bytesDown) / 1e6),
+          ] + (isPrivate ? [row.epsilon.map { String(format: "%.4f", $0) } ?? "-"] : [])
           + [String(format: "%.1f", row.seconds)]
       }
     )
   }
+
+  private static func plain(_ value: Double?) -> String { value.map { String(format: "%.2f", $0) } ?? "-" }
 
   private static func percent(_ value: Double?) -> String { value.map { String(format: "%.1f %%", 100 * $0) } ?? "-" }
 

@@ -113,6 +113,38 @@ void fl_silu_gate_forward(const float *gate, const float *up, float *y, size_t n
 void fl_silu_gate_backward(const float *gate, const float *up, const float *dy, float *dgate, float *dup, size_t n) {
   DISPATCH(silu_gate_backward(gate, up, dy, dgate, dup, n))
 }
+void fl_gelu_tanh_forward(const float *x, float *y, size_t n) { DISPATCH(gelu_tanh_forward(x, y, n)) }
+void fl_gelu_tanh_backward(const float *x, const float *dy, float *dx, size_t n) { DISPATCH(gelu_tanh_backward(x, dy, dx, n)) }
+void fl_silu_forward(const float *x, float *y, size_t n) { DISPATCH(silu_forward(x, y, n)) }
+void fl_silu_backward(const float *x, const float *dy, float *dx, size_t n) { DISPATCH(silu_backward(x, dy, dx, n)) }
+void fl_relu_forward(const float *x, float *y, size_t n) { DISPATCH(relu_forward(x, y, n)) }
+void fl_relu_backward(const float *x, const float *dy, float *dx, size_t n) { DISPATCH(relu_backward(x, dy, dx, n)) }
+void fl_gelu_gate_forward(const float *gate, const float *up, float *y, size_t n) {
+  DISPATCH(gelu_gate_forward(gate, up, y, n))
+}
+void fl_gelu_gate_backward(const float *gate, const float *up, const float *dy, float *dgate, float *dup, size_t n) {
+  DISPATCH(gelu_gate_backward(gate, up, dy, dgate, dup, n))
+}
+void fl_gelu_tanh_gate_forward(const float *gate, const float *up, float *y, size_t n) {
+  DISPATCH(gelu_tanh_gate_forward(gate, up, y, n))
+}
+void fl_gelu_tanh_gate_backward(const float *gate, const float *up, const float *dy, float *dgate, float *dup, size_t n) {
+  DISPATCH(gelu_tanh_gate_backward(gate, up, dy, dgate, dup, n))
+}
+void fl_relu_gate_forward(const float *gate, const float *up, float *y, size_t n) {
+  DISPATCH(relu_gate_forward(gate, up, y, n))
+}
+void fl_relu_gate_backward(const float *gate, const float *up, const float *dy, float *dgate, float *dup, size_t n) {
+  DISPATCH(relu_gate_backward(gate, up, dy, dgate, dup, n))
+}
+void fl_soft_cap(float *x, size_t n, float scale, float cap) { DISPATCH(soft_cap(x, n, scale, cap)) }
+void fl_soft_cap_slope(const float *y, float *slope, size_t n, float scale, float cap) {
+  DISPATCH(soft_cap_slope(y, slope, n, scale, cap))
+}
+void fl_multiply(float *y, const float *x, size_t n) { DISPATCH(multiply(y, x, n)) }
+void fl_copy_rows(float *y, size_t y_step, const float *x, size_t x_step, size_t rows, size_t cols) {
+  for (size_t r = 0; r < rows; r++) memcpy(y + r * y_step, x + r * x_step, cols * sizeof(float));
+}
 void fl_softmax_causal(float *s, float *lse, size_t rows, float scale, size_t window) {
   DISPATCH(softmax_causal(s, lse, rows, scale, window))
 }

@@ -26,6 +26,11 @@ public struct PEFTConfiguration: Sendable, Equatable {
   public var modulesToSave: [String]
   /// `base_model_name_or_path`.
   public var baseModel: String?
+  /// `fan_in_fan_out`: whether the base's weights stand as inputs × outputs, as GPT-2's do. A and B are the same either way.
+  public var storesInputsFirst: Bool
+
+  /// `task_type`: what model PEFT is to put the adapter into, such as SEQ_CLS or CAUSAL_LM; nil where the file does not say.
+  public var taskType: String?
 
   /// The two forms of `target_modules`.
   public enum Targets: Sendable, Equatable {
@@ -44,7 +49,9 @@ public struct PEFTConfiguration: Sendable, Equatable {
     usesRSLoRA: Bool,
     targets: Targets,
     modulesToSave: [String],
-    baseModel: String?
+    baseModel: String?,
+    taskType: String? = nil,
+    storesInputsFirst: Bool = false
   ) {
     self.kind = kind
     self.rank = rank
@@ -54,6 +61,8 @@ public struct PEFTConfiguration: Sendable, Equatable {
     self.targets = targets
     self.modulesToSave = modulesToSave
     self.baseModel = baseModel
+    self.taskType = taskType
+    self.storesInputsFirst = storesInputsFirst
   }
 }
 
@@ -152,7 +161,7 @@ extension PEFTConfiguration {
     }
     let type = value("peft_type") as? String ?? "missing"
     guard let kind = Kind(rawValue: type) else { throw fault("peft_type", "is \(type), expected LORA or VERA") }
-    for key in ["use_dora", "use_qalora", "lora_bias", "fan_in_fan_out", "use_bdlora"]
+    for key in ["use_dora", "use_qalora", "lora_bias", "use_bdlora"]
     where (value(key) as? NSNumber)?.boolValue == true {
       throw fault(key, "is true, which is not supported")
     }
@@ -188,7 +197,9 @@ extension PEFTConfiguration {
       usesRSLoRA: kind == .lora && (value("use_rslora") as? NSNumber)?.boolValue ?? false,
       targets: targets,
       modulesToSave: modulesToSave.sorted(),
-      baseModel: value("base_model_name_or_path") as? String
+      baseModel: value("base_model_name_or_path") as? String,
+      taskType: value("task_type") as? String,
+      storesInputsFirst: (value("fan_in_fan_out") as? NSNumber)?.boolValue ?? false
     )
   }
 
@@ -200,9 +211,10 @@ extension PEFTConfiguration {
       case .pattern(let text): text
       }
     let common: [String: Any] = [
-      "peft_type": kind.rawValue, "task_type": "SEQ_CLS", "r": rank, "target_modules": targetValue,
+      "peft_type": kind.rawValue, "task_type": taskType.map { $0 as Any } ?? NSNull(), "r": rank,
+      "target_modules": targetValue,
       "modules_to_save": modulesToSave.isEmpty ? NSNull() as Any : modulesToSave, "bias": "none",
-      "fan_in_fan_out": false, "inference_mode": true,
+      "fan_in_fan_out": storesInputsFirst, "inference_mode": true,
       "base_model_name_or_path": baseModel.map { $0 as Any } ?? NSNull(),
     ]
     let own: [String: Any] =

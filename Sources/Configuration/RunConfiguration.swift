@@ -104,8 +104,10 @@ enum SharedDefaults {
     """
     model:
       path: \(path)
+      task: classification
       pooling: mean
       max_length: 128
+      prompt_format: "{prompt}{response}"
     """
   }
 

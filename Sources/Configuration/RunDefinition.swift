@@ -29,7 +29,7 @@ public struct RunDefinition: Sendable {
   ) throws {
     let ranges = Ranges(source: "configuration")
     try ranges.require(!name.isEmpty, "name", "is empty; clients keep the run's state under its name")
-    try RunConfiguration.validate(labels: labels, ranges)
+    try RunConfiguration.validate(labels: labels, for: model.task, ranges)
     try model.validate(ranges)
     try strategy.validate(ranges)
     try adapter.validate(ranges, strategy: strategy.name)
@@ -69,7 +69,13 @@ public struct RunDefinition: Sendable {
       )
     }
     manifest.model.maxLength = try RunDefinition.count(model.maxLength, "model.max_length", atLeast: 3)
-    manifest.model.pooling = model.pooling.rawValue
+    // What a classifier has no use for is left out, so that the terms of older runs stay what they are.
+    switch model.task {
+    case .classification: manifest.model.pooling = model.pooling.rawValue
+    case .causalLM:
+      manifest.model.task = model.task.rawValue
+      if model.promptFormat != PromptFormat.plain.text { manifest.model.promptFormat = model.promptFormat }
+    }
     try RunDefinition.fill(&manifest.training, from: training)
     manifest.cohort.minClients = try RunDefinition.count(cohort.minClients, "cohort.min_clients", atLeast: 1)
     manifest.cohort.clientsPerRound = try RunDefinition.count(
@@ -118,7 +124,8 @@ public struct RunDefinition: Sendable {
         initialisation: initialisation,
         form: isVeRA ? .vera(seed: seed) : .lora
       ),
-      head: ClassificationHead(labelCount: labels.count, pooling: model.pooling)
+      head: model.task == .classification
+        ? ClassificationHead(labelCount: labels.count, pooling: model.pooling) : nil
     )
     let parameters = try AdapterInitialisation.parameters(of: adapted, seed: seed)
     let all = adapted.layout.tensors(from: parameters)

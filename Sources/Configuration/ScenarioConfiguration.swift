@@ -54,7 +54,7 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
   public enum Baseline: String, Codable, Sendable, CaseIterable {
     /// Always the most frequent class.
     case majority
-    /// A linear head on the frozen encoder, trained on the pooled data.
+    /// A linear head on the frozen encoder, trained on the pooled data; of a language model the base model as it is.
     case frozen
     /// Each client alone, with as many steps as in the federation.
     case local
@@ -74,6 +74,10 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
     public var textPair: String
     /// The class.
     public var label: String
+    /// Causal LM: what is given.
+    public var prompt: String
+    /// Causal LM: what is learnt; without prompt and response the text is learnt whole.
+    public var response: String
     /// The natural client id.
     public var client: String
     /// Class names in index order; empty takes those of the training file.
@@ -83,7 +87,7 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
     enum CodingKeys: String, CodingKey {
       case train, test, text
       case textPair = "text_pair"
-      case label, client, labels
+      case label, prompt, response, client, labels
       case trainLimit = "train_limit"
     }
   }
@@ -107,6 +111,8 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
     public var concurrency: Int
     /// Compute threads of each.
     public var threads: Int
+    /// How they keep the base model in memory.
+    public var precision: BasePrecision
     /// How examples are dealt.
     public var partition: Partition
     /// α of the Dirichlet partition.
@@ -116,7 +122,7 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
     /// Fewest training examples of a client.
     public var minimumExamples: Int
     enum CodingKeys: String, CodingKey {
-      case count, concurrency, threads, partition
+      case count, concurrency, threads, precision, partition
       case dirichletAlpha = "dirichlet_alpha"
       case labelsPerClient = "labels_per_client"
       case minimumExamples = "minimum_examples"
@@ -187,6 +193,8 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
       text: ""
       text_pair: ""
       label: ""
+      prompt: ""
+      response: ""
       client: ""
       labels: []
       train_limit: 0
@@ -194,6 +202,7 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
       count: 6
       concurrency: 2
       threads: 1
+      precision: f32
       partition: dirichlet
       dirichlet_alpha: 0.5
       labels_per_client: 2

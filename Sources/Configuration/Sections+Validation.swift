@@ -28,7 +28,20 @@ struct Ranges {
 }
 
 extension ModelSection {
-  func validate(_ ranges: Ranges) throws { try ranges.atLeast(3, maxLength, "model.max_length") }
+  func validate(_ ranges: Ranges) throws {
+    try ranges.atLeast(3, maxLength, "model.max_length")
+    guard promptFormat != PromptFormat.plain.text else { return }
+    try ranges.require(
+      task == .causalLM,
+      "model.prompt_format",
+      "is '\(promptFormat)', but model.task is \(task.rawValue); only causal-lm has prompts"
+    )
+    try ranges.require(
+      (try? PromptFormat(promptFormat)) != nil,
+      "model.prompt_format",
+      "is '\(promptFormat)', expected {prompt} once and {response} once, in this order"
+    )
+  }
 }
 
 extension StrategySection {
@@ -154,7 +167,7 @@ extension RunConfiguration {
       ranges,
       taken: [("listen.port", listen.port)] + (enrolment.ca.isEmpty ? [] : [("enrolment.port", enrolment.port)])
     )
-    try RunConfiguration.validate(labels: labels, ranges)
+    try RunConfiguration.validate(labels: labels, for: model.task, ranges)
     try model.validate(ranges)
     try strategy.validate(ranges)
     try adapter.validate(ranges, strategy: strategy.name)
@@ -165,7 +178,14 @@ extension RunConfiguration {
     try aggregation.validate(ranges, cohort: cohort, strategy: strategy, privacy: privacy)
   }
 
-  static func validate(labels: [String], _ ranges: Ranges) throws {
+  static func validate(labels: [String], for task: TaskKind, _ ranges: Ranges) throws {
+    if task == .causalLM {
+      return try ranges.require(
+        labels.isEmpty,
+        "labels",
+        "names classes, which a run with model.task causal-lm has not"
+      )
+    }
     try ranges.require(
       labels.count >= 2,
       "labels",
@@ -176,6 +196,25 @@ extension RunConfiguration {
 }
 
 extension ScenarioConfiguration {
+  /// What asks for classes, which examples of a language model have not.
+  private func validateLanguageModel(_ ranges: Ranges) throws {
+    guard model.task == .causalLM else { return }
+    let reason = "which needs classes; a scenario with model.task causal-lm has none"
+    try ranges.require(data.labels.isEmpty, "data.labels", "names classes, which model.task causal-lm has not")
+    try ranges.require(
+      clients.partition == .iid || clients.partition == .natural,
+      "clients.partition",
+      "is \(clients.partition.rawValue), \(reason): use iid or natural"
+    )
+    try ranges.require(!baselines.contains(.majority), "baselines", "names majority, \(reason)")
+    try ranges.require(
+      poison.clients == 0
+        || (poison.attack != .labelFlip && !compare.attacks.contains(PoisonSection.Attack.labelFlip.rawValue)),
+      "poison.attack",
+      "is label-flip, \(reason)"
+    )
+  }
+
   func validate(source: String) throws {
     let ranges = Ranges(source: source)
     try ranges.require(!name.isEmpty && !name.contains("/"), "name", "is '\(name)', expected a name for a folder")
@@ -229,6 +268,7 @@ extension ScenarioConfiguration {
     }
     try ranges.require(Set(strategies).count == strategies.count, "strategies", "names a method twice")
     try model.validate(ranges)
+    try validateLanguageModel(ranges)
     try strategy.validate(ranges)
     try training.validate(ranges)
     try cohort.validate(ranges)

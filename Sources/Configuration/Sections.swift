@@ -5,13 +5,18 @@ import FedLoRAFederation
 public struct ModelSection: Codable, Sendable, Equatable {
   /// A Hugging Face folder.
   public var path: String
-  /// `mean` or `pooler`.
+  /// `classification` or `causal-lm`.
+  public var task: TaskKind
+  /// Classification: `mean` or `pooler`.
   public var pooling: Pooling
   /// Longest sequence in tokens, special tokens included; longer texts are truncated.
   public var maxLength: Int
+  /// Causal LM: how a prompt and its response become one text, for example `Question: {prompt}\nAnswer: {response}`.
+  public var promptFormat: String
   enum CodingKeys: String, CodingKey {
-    case path, pooling
+    case path, task, pooling
     case maxLength = "max_length"
+    case promptFormat = "prompt_format"
   }
 }
 

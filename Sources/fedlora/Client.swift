@@ -8,6 +8,8 @@ import FedLoRASimulation
 import Foundation
 import Logging
 
+extension BasePrecision: ExpressibleByArgument {}
+
 /// `fedlora client`.
 struct Client: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -38,12 +40,20 @@ struct Client: AsyncParsableCommand {
   var textPair: String?
   @Option(help: "Column of the class.")
   var label: String?
-  @Option(help: "Longest sequence in tokens; must be the run's model.max_length.")
-  var maxLength = 128
+  @Option(help: "Column of the prompt, where the run trains a language model.")
+  var prompt: String?
+  @Option(help: "Column of the response, where the run trains a language model; without both the text is learnt whole.")
+  var response: String?
+  @Option(help: "Longest sequence in tokens: refuses a run with another model.max_length; without it the run's counts.")
+  var maxLength: Int?
   @Option(help: "Folder of this client's durable state.")
   var state = "fedlora-client"
   @Option(help: "Folder for the final adapter (PEFT); without it STATE/adapter.")
   var adapter: String?
+  @Option(
+    help: "How the base model is kept in memory: f32, bf16 (also faster, where the processor has it), int8 or nf4."
+  )
+  var precision: BasePrecision = .f32
   @Option(help: "Compute threads.")
   var threads = 1
   @Option(help: "Policy file (YAML): what this client agrees to. 'fedlora privacy policy' prints the standard one.")
@@ -61,11 +71,11 @@ struct Client: AsyncParsableCommand {
     let (logger, isJSON) = (log.logger("fedlora.client"), log.isJSON)
     let tls = try TLSIdentity.load(from: URL(fileURLWithPath: identity))
     let folder = URL(fileURLWithPath: model)
-    let base = try FrozenModel(folder: folder)
+    let base = try FrozenModel(folder: folder, precision: precision)
     let tokenizer = try Tokenizer.load(from: folder)
-    let columns = DatasetColumns(text: text, pair: textPair, label: label)
+    let columns = DatasetColumns(text: text, pair: textPair, label: label, prompt: prompt, response: response)
     let names = labels?.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }
-    let length = min(maxLength, base.spec.maximumPositions)
+    let agreedLength = maxLength
     var agreed = try policy.map { try ClientPolicy.load(URL(fileURLWithPath: $0)) } ?? .standard
     if hideLoss { agreed.metrics.removeAll { $0 == "loss" } }
     let source = URL(fileURLWithPath: data)
@@ -73,11 +83,14 @@ struct Client: AsyncParsableCommand {
     guard FileManager.default.isReadableFile(atPath: source.path) else {
       throw CommandFailure(status: .badData, description: "\(data) cannot be read")
     }
-    let local = LocalData {
+    let reader = RecordReader(folder: folder, tokenizer: tokenizer, columns: columns)
+    let local = LocalData { terms in
       try await Blocking.run {
-        let own = try DatasetReader.read(source, columns: columns, labels: names)
+        let own = try reader.read(source, labels: names, terms)
+        let length = agreedLength ?? terms.maxLength
         return ClientRecords(
-          examples: try TokenizedDataset(own, tokenizer: tokenizer, maxLength: length).examples,
+          // Of another length nothing is trained: the run is refused.
+          examples: length == terms.maxLength ? try reader.encode(own, terms) : [],
           labels: own.labels,
           maxLength: length,
           fingerprint: DatasetFingerprint.of(own)
@@ -110,15 +123,14 @@ struct Client: AsyncParsableCommand {
       defer { keeping.cancel() }
       return try await client.run()
     }
-    let classes = try await local.records().labels
-    let held = try test.map {
-      try TokenizedDataset(
-        DatasetReader.read(URL(fileURLWithPath: $0), columns: columns, labels: classes),
-        tokenizer: tokenizer,
-        maxLength: length
-      ).examples
+    let held = { (terms: RecordTerms) -> [EncodedExample]? in
+      guard let test else { return nil }
+      let classes = try await local.records(terms).labels
+      return try await Blocking.run {
+        try reader.encode(try reader.read(URL(fileURLWithPath: test), labels: classes, terms), terms)
+      }
     }
-    try await finish(outcome, trainer, held)
+    try await finish(outcome, trainer, held, base.spec)
   }
 
   private func address() throws -> (host: String, port: Int) {
@@ -145,7 +157,12 @@ struct Client: AsyncParsableCommand {
     }
   }
 
-  private func finish(_ outcome: ClientOutcome, _ trainer: EngineTrainer, _ held: [EncodedExample]?) async throws {
+  private func finish(
+    _ outcome: ClientOutcome,
+    _ trainer: EngineTrainer,
+    _ readHeld: (RecordTerms) async throws -> [EncodedExample]?,
+    _ spec: TransformerSpec
+  ) async throws {
     switch outcome.ending {
     case .completed: break
     case .failed(let reason): throw CommandFailure(status: .runFailed, description: "the run failed: \(reason)")
@@ -166,7 +183,7 @@ struct Client: AsyncParsableCommand {
     let folder = URL(fileURLWithPath: adapter ?? (self.state + "/adapter"))
     let terms = try RunTerms(manifest)
     try PEFTAdapterFolder(
-      configuration: terms.adapter.peft(baseModel: model),
+      configuration: terms.adapter.peft(baseModel: model, spec: spec, task: terms.task),
       tensors: try trainer.adapter(assignment)
     ).write(to: folder)
     struct Summary: Encodable {
@@ -176,21 +193,26 @@ struct Client: AsyncParsableCommand {
       let bytes_received: Int
       let adapter: String
       let accuracy: Double?
+      let perplexity: Double?
     }
-    let accuracy: Double? =
-      if let held { try await trainer.evaluate(assignment, on: held).accuracy } else { nil }
+    let held = try await readHeld(terms.records)
+    let score: LossSummary? = if let held { try await trainer.evaluate(assignment, on: held) } else { nil }
+    let perplexity = terms.task == .causalLM ? score?.perplexity : nil
     let summary = Summary(
       run: manifest.runID,
       rounds_trained: outcome.roundsTrained,
       bytes_sent: outcome.traffic.sent,
       bytes_received: outcome.traffic.received,
       adapter: folder.path,
-      accuracy: accuracy
+      accuracy: score?.accuracy,
+      perplexity: perplexity
     )
     if format == .json { return try Output.printJSON(summary) }
-    let held = accuracy.map { String(format: "; accuracy on held-out data %.1f %%", 100 * $0) } ?? ""
+    let found =
+      perplexity.map { String(format: "; perplexity on held-out data %.2f", $0) }
+      ?? score.map { String(format: "; accuracy on held-out data %.1f %%", 100 * $0.accuracy) } ?? ""
     Output.write(
-      "run '\(summary.run)' completed; trained \(summary.rounds_trained) rounds\(held); adapter (PEFT): \(folder.path)"
+      "run '\(summary.run)' completed; trained \(summary.rounds_trained) rounds\(found); adapter (PEFT): \(folder.path)"
     )
   }
 }

@@ -137,7 +137,7 @@ struct Coordinator: AsyncParsableCommand {
     let adapted = try AdaptedModel(base: base, adapter: terms.adapter, head: terms.head)
     let start = try AdapterInitialisation.parameters(of: adapted, seed: definition.manifest.seed)
     let adapter = PEFTAdapterFolder(
-      configuration: terms.adapter.peft(baseModel: configuration.model.path),
+      configuration: terms.adapter.peft(baseModel: configuration.model.path, spec: base.spec, task: terms.task),
       tensors: adapted.layout.tensors(from: start).merging(result.finalState).merging(adapted.frozenAdapterTensors)
     )
     try adapter.write(to: folder)

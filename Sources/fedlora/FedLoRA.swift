@@ -11,6 +11,7 @@ import Logging
     abstract: "Fine-tune one transformer together, on data that stays where it is.",
     discussion: """
       Try it:   fedlora simulate
+      Look:     fedlora inspect DIR              what a model folder holds, and what an adapter would weigh
       For real: fedlora ca init my-ca            certificates for a coordinator and its clients
                 fedlora coordinator run.yaml     serves a run, and enrolment where the run file says so
                 fedlora ca token clinic-a --ca my-ca --server HOST:7444
@@ -25,7 +26,7 @@ import Logging
     version: version,
     subcommands: [
       Simulate.self, Coordinator.self, Client.self, CA.self, Enroll.self, Status.self, Log.self, Stop.self, Abort.self,
-      Resume.self, Remove.self, Reload.self, Privacy.self, Generate.self,
+      Resume.self, Remove.self, Reload.self, Privacy.self, Inspect.self, Generate.self,
     ]
   )
 

@@ -47,6 +47,8 @@ struct Generate: AsyncParsableCommand {
   var seed: UInt64 = 0
   @Option(help: "Compute threads; a single prompt uses one.")
   var threads = ProcessInfo.processInfo.activeProcessorCount
+  @Option(help: "How the model is kept in memory: f32, bf16, int8 or nf4.")
+  var precision: BasePrecision = .f32
   @Flag(help: "Add the adapter to a copy of the weights that it sits on: quicker, and more memory.")
   var mergeAdapter = false
   @Option(help: "How to print: text as it comes, or json at the end.")
@@ -110,7 +112,11 @@ struct Generate: AsyncParsableCommand {
     isStreaming: Bool,
     _ isCancelled: @escaping @Sendable () -> Bool
   ) throws -> GenerationReport {
-    let loaded = try LanguageModel(folder: folder, adapter: adapter.map { URL(fileURLWithPath: $0) })
+    let loaded = try LanguageModel(
+      folder: folder,
+      adapter: adapter.map { URL(fileURLWithPath: $0) },
+      precision: precision
+    )
     let tokenizer = try Tokenizer.load(from: folder)
     let template = source.contains { $0.isChat } || chat ? try ChatTemplate(folder: folder) : nil
     let encoded = try source.map { prompt in

@@ -32,8 +32,10 @@ final class Progress: Sendable {
     case .progress(_, let fraction): step(fraction, detail: "")
     case .coordinator(_, let event): show(event)
     case .finished(let row):
-      let accuracy = row.meanClientAccuracy.map { String(format: "%.1f %%", 100 * $0) } ?? "-"
-      line("\(row.name): clients' mean accuracy \(accuracy) in \(String(format: "%.1f s", row.seconds))")
+      let score =
+        row.meanClientPerplexity.map { String(format: "perplexity %.2f", $0) }
+        ?? row.meanClientAccuracy.map { String(format: "accuracy %.1f %%", 100 * $0) } ?? "accuracy -"
+      line("\(row.name): clients' mean \(score) in \(String(format: "%.1f s", row.seconds))")
     }
   }
 

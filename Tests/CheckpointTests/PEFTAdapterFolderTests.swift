@@ -47,7 +47,7 @@ import Testing
   }
 
   static let refusals: [(key: String, value: String)] = [
-    ("peft_type", "\"IA3\""), ("use_dora", "true"), ("fan_in_fan_out", "true"), ("rank_pattern", "{\"a\": 4}"),
+    ("peft_type", "\"IA3\""), ("use_dora", "true"), ("rank_pattern", "{\"a\": 4}"),
     ("bias", "\"all\""), ("r", "0"), ("r", "2.5"), ("r", "\"8\""), ("target_modules", "[]"), ("target_modules", "7"),
     ("layers_to_transform", "[0]"), ("lora_alpha", "null"),
   ]

@@ -13,7 +13,7 @@ import Testing
 struct ClientPrivacyTests {
   /// Lets go of a trainer's ledger, as the end of its process does.
   private func end(_ trainer: EngineTrainer) async throws {
-    try await trainer.data.ledger(trainer.privacy, relation: .addOrRemoveOne).close()
+    try await trainer.data.ledger(trainer.privacy, relation: .addOrRemoveOne, terms: PrivateRun.recordTerms).close()
   }
 
   private func refusal(_ body: () async throws -> Void) async throws -> ManifestRefusal? {
@@ -106,7 +106,7 @@ struct ClientPrivacyTests {
     let records = PrivateRun.records()
     let data = LocalData(records)
     let privacy = ClientPrivacy(policy: .tests, ledgerFolder: run.ledgers("c1"))
-    let ledger = try await data.ledger(privacy, relation: .addOrRemoveOne)
+    let ledger = try await data.ledger(privacy, relation: .addOrRemoveOne, terms: PrivateRun.recordTerms)
     let most = try PrivatePhase(
       sampling: .poisson(rate: 0.25),
       noiseMultiplier: 1.5,

@@ -144,7 +144,7 @@ struct PrivateNoiseTests {
     )
     try await trainer.check(run.manifest)
     let update = try await trainer.train(run.assignment(client, round: round))
-    try await data.ledger(trainer.privacy, relation: .addOrRemoveOne).close()
+    try await data.ledger(trainer.privacy, relation: .addOrRemoveOne, terms: PrivateRun.recordTerms).close()
     return update.upload.entries.flatMap { entry -> [Double] in
       let start = run.initialState[entry.name]?.values ?? []
       return zip(start, entry.tensor.values).map { (Double($0) - Double($1)) / Self.deviation }

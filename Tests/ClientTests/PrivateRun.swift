@@ -19,6 +19,7 @@ struct PrivateRun: Sendable {
   private let model: TinyModel
 
   static let labels = ["red", "green", "blue"]
+  static let recordTerms = RecordTerms(task: .classification, maxLength: TinyModel.positions)
 
   /// - Parameters:
   ///   - claim: the ε that the manifest states.
@@ -149,7 +150,7 @@ struct PrivateRun: Sendable {
   ) -> EngineTrainer {
     EngineTrainer(
       slots: EngineSlots(base: base, count: 1, threadsPerSlot: threads),
-      data: LocalData {
+      data: LocalData { _ in
         reads.record(true)
         return records
       },

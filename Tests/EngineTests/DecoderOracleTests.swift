@@ -151,15 +151,28 @@ struct DecoderOracleTests {
     #expect(throws: ModelError.self) { try AdaptedModel(base: encoder.base, adapter: encoder.adapter, head: nil) }
   }
 
-  @Test(
-    "refuse a configuration that they cannot be, and name the key",
-    arguments: [
-      ("head_dim", "4611686018427387904"), ("head_dim", "3"), ("num_key_value_heads", "3"), ("hidden_act", "\"relu\""),
-      ("rope_parameters", "{\"rope_type\": \"yarn\"}"), ("rope_parameters", "{\"rope_theta\": 0.5}"),
-    ]
-  )
-  func configurations(_ key: String, _ value: String) throws {
-    let oracle = try #require(DecoderOracle.committed.first)
+  /// A fixture, a key of its configuration, and a value that is refused.
+  static let spoiled: [(fixture: String, key: String, value: String)] = [
+    ("llama", "head_dim", "4611686018427387904"), ("llama", "head_dim", "3"), ("llama", "num_key_value_heads", "3"),
+    ("llama", "hidden_act", "\"mish\""), ("llama", "rope_parameters", "{\"rope_type\": \"yarn\"}"),
+    ("llama", "rope_parameters", "{\"rope_theta\": 0.5}"),
+    ("llama", "rope_parameters", "{\"rope_type\": \"longrope\"}"),
+    ("llama", "quantization_config", "{\"quant_method\": \"gptq\"}"), ("qwen3", "head_dim", "7"),
+    ("qwen3-windows", "layer_types", "[\"full_attention\", \"chunked_attention\"]"),
+    ("smollm3", "use_sliding_window", "true"), ("smollm3", "no_rope_layers", "\"none\""),
+    ("gpt2", "activation_function", "\"mish\""), ("gpt2", "add_cross_attention", "true"),
+    ("gpt2", "scale_attn_by_inverse_layer_idx", "true"), ("gpt2", "n_head", "5"),
+    ("neox", "num_attention_heads", "3"), ("neox", "rope_parameters", "{\"partial_rotary_factor\": 0.3}"),
+    ("gemma", "use_bidirectional_attention", "true"), ("gemma2", "query_pre_attn_scalar", "0"),
+    ("gemma2", "attn_logit_softcapping", "-1"), ("gemma2", "final_logit_softcapping", "\"high\""),
+    ("gemma2", "hidden_activation", "\"mish\""), ("phi3", "rope_parameters", "{\"rope_type\": \"yarn\"}"),
+    ("phi3-longrope", "rope_parameters", "{\"rope_type\": \"longrope\", \"short_factor\": [1]}"),
+  ]
+
+  /// `body` with a copy of a fixture's model whose configuration has `value` under `key`.
+  private func withConfiguration(_ fixture: String, _ key: String, _ value: String, _ body: (URL) throws -> Void) throws
+  {
+    let oracle = try #require(DecoderOracle.committed.first { $0.description == fixture })
     let folder = FileManager.default.temporaryDirectory.appendingPathComponent("decoder-\(UUID().uuidString)")
     try FileManager.default.copyItem(at: oracle.folder.url.appendingPathComponent("model"), to: folder)
     defer { try? FileManager.default.removeItem(at: folder) }
@@ -167,8 +180,45 @@ struct DecoderOracleTests {
     var config = try #require(JSONSerialization.jsonObject(with: Data(contentsOf: file)) as? [String: Any])
     config[key] = try JSONSerialization.jsonObject(with: Data(value.utf8), options: .fragmentsAllowed)
     try JSONSerialization.data(withJSONObject: config).write(to: file)
-    let error = #expect(throws: ModelError.self) { try FrozenModel(folder: folder) }
-    let part = key == "rope_parameters" ? "rope_parameters.rope_" : key
-    #expect(error.map { "\($0)".contains(part) } == true)
+    try body(folder)
+  }
+
+  @Test("refuse a configuration that they cannot be, and name the key", arguments: spoiled)
+  func configurations(_ fixture: String, _ key: String, _ value: String) throws {
+    try withConfiguration(fixture, key, value) { folder in
+      let error = #expect(throws: ModelError.self) { try FrozenModel(folder: folder) }
+      #expect(error.map { "\($0)".contains("'\(key)") } == true, "\(error.map { "\($0)" } ?? "")")
+      // What only looks at a model refuses the same.
+      #expect(#expect(throws: ModelError.self) { try ModelOutline(folder: folder) } == error)
+    }
+  }
+
+  @Test(
+    "read what transformers 4 said in other words",
+    arguments: [
+      ("neox", ["rotary_pct": 0.5, "rotary_emb_base": 1000.0] as [String: Double]),
+      ("llama", ["rope_theta": 10_000.0]), ("phi3", ["rope_theta": 10_000.0, "partial_rotary_factor": 1.0]),
+    ]
+  )
+  func otherWords(_ fixture: String, _ keys: [String: Double]) throws {
+    let oracle = try #require(DecoderOracle.committed.first { $0.description == fixture })
+    let wanted = try FrozenModel(folder: oracle.folder.url.appendingPathComponent("model")).spec
+    try withConfiguration(fixture, "rope_parameters", "null") { folder in
+      let file = folder.appendingPathComponent("config.json")
+      var config = try #require(JSONSerialization.jsonObject(with: Data(contentsOf: file)) as? [String: Any])
+      config.merge(keys) { _, new in new }
+      try JSONSerialization.data(withJSONObject: config).write(to: file)
+      #expect(try FrozenModel(folder: folder).spec == wanted)
+    }
+  }
+
+  @Test("take no more tokens than short LongRoPE factors hold for")
+  func longRoPE() throws {
+    let oracle = try #require(DecoderOracle.committed.first { $0.description == "phi3-longrope" })
+    let (model, parameters) = try oracle.load()
+    #expect(model.base.spec.maximumPositions == 12)
+    var batch = PackedBatch()
+    batch.append(tokens: [Int32](repeating: 3, count: 13))
+    #expect(throws: ModelError.self) { try runner(model).evaluate(batch, parameters: parameters) }
   }
 }

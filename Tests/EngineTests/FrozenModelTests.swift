@@ -21,7 +21,7 @@ import Testing
   }
 
   static let spoiled: [(key: String, value: String)] = [
-    ("model_type", "gpt2"), ("hidden_act", "relu"), ("position_embedding_type", "relative_key"),
+    ("model_type", "t5"), ("hidden_act", "mish"), ("position_embedding_type", "relative_key"),
     ("hidden_size", "-3"), ("num_attention_heads", "5"), ("vocab_size", "many"),
   ]
 

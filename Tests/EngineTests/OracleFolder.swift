@@ -24,7 +24,12 @@ struct OracleFolder: CustomStringConvertible, Sendable {
     }.filter { FileManager.default.fileExists(atPath: $0.url.path) }
   }
 
-  static let all = committed + shared
+  /// Decoders that classify, made by Tests/Oracles/make_decoder_fixtures.py.
+  static let classifyingDecoders: [OracleFolder] = folders(
+    under: packageRoot.appendingPathComponent("Tests/EngineTests/Fixtures/decoder-classifiers")
+  )
+
+  static let all = committed + shared + classifyingDecoders
 
   static func folders(under url: URL) -> [OracleFolder] {
     let found = (try? FileManager.default.contentsOfDirectory(at: url, includingPropertiesForKeys: nil)) ?? []
@@ -87,7 +92,7 @@ struct OracleFolder: CustomStringConvertible, Sendable {
     let base = try FrozenModel(folder: folder ?? url.appendingPathComponent("model"))
     let configuration = try LoRAConfiguration(peft: adapter.configuration)
     let pooling = Pooling(rawValue: (try? facts().pooling) ?? "pooler") ?? .pooler
-    let own = adapter.tensors["classifier.weight"]
+    let own = adapter.tensors["classifier.weight"] ?? adapter.tensors["score.weight"]
     let head =
       try own
       ?? SafetensorsFile(opening: url.appendingPathComponent("model/model.safetensors")).tensor(

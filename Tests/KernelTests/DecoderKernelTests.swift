@@ -146,4 +146,116 @@ import Testing
       #expect(fl_largest(x.map { -abs($0) - 1 }, count) == x.map { -abs($0) - 1 }.max())
     }
   }
+
+  /// The functions of feed-forward blocks by their formulas, with forward and backward kernels, plain and gated.
+  private struct Function: CustomTestStringConvertible, Sendable {
+    typealias Plain = @Sendable (UnsafePointer<Float>, UnsafeMutablePointer<Float>, Int) -> Void
+    typealias Slope = @Sendable (UnsafePointer<Float>, UnsafePointer<Float>, UnsafeMutablePointer<Float>, Int) -> Void
+    typealias Gated = Slope
+    typealias GatedSlope =
+      @Sendable (
+        UnsafePointer<Float>, UnsafePointer<Float>, UnsafePointer<Float>, UnsafeMutablePointer<Float>,
+        UnsafeMutablePointer<Float>, Int
+      ) -> Void
+    let testDescription: String
+    let formula: @Sendable (Double) -> Double
+    let plain: Plain?
+    let slope: Slope?
+    let gated: Gated?
+    let gatedSlope: GatedSlope?
+  }
+
+  private static let functions = [
+    Function(
+      testDescription: "gelu",
+      formula: { 0.5 * $0 * erfc(-$0 / 2.0.squareRoot()) },
+      plain: nil,
+      slope: nil,
+      gated: { fl_gelu_gate_forward($0, $1, $2, $3) },
+      gatedSlope: { fl_gelu_gate_backward($0, $1, $2, $3, $4, $5) }
+    ),
+    Function(
+      testDescription: "gelu-tanh",
+      formula: { 0.5 * $0 * (1 + tanh((2 / Double.pi).squareRoot() * ($0 + 0.044715 * $0 * $0 * $0))) },
+      plain: { fl_gelu_tanh_forward($0, $1, $2) },
+      slope: { fl_gelu_tanh_backward($0, $1, $2, $3) },
+      gated: { fl_gelu_tanh_gate_forward($0, $1, $2, $3) },
+      gatedSlope: { fl_gelu_tanh_gate_backward($0, $1, $2, $3, $4, $5) }
+    ),
+    Function(
+      testDescription: "silu",
+      formula: { $0 / (1 + exp(-$0)) },
+      plain: { fl_silu_forward($0, $1, $2) },
+      slope: { fl_silu_backward($0, $1, $2, $3) },
+      gated: nil,
+      gatedSlope: nil
+    ),
+    Function(
+      testDescription: "relu",
+      formula: { max($0, 0) },
+      plain: { fl_relu_forward($0, $1, $2) },
+      slope: { fl_relu_backward($0, $1, $2, $3) },
+      gated: { fl_relu_gate_forward($0, $1, $2, $3) },
+      gatedSlope: { fl_relu_gate_backward($0, $1, $2, $3, $4, $5) }
+    ),
+  ]
+
+  @Test(arguments: KernelTests.variants, functions)
+  private func activationsAndTheirGradientsMatchTheFormulas(_ variant: Int32, _ function: Function) {
+    fl_select_variant(variant)
+    defer { fl_select_variant(-1) }
+    // Odd steps, so that no value is relu's corner.
+    let x = (-1500..<1500).map { (Float($0) + 0.5) * 0.02 }
+    let (up, upstream) = (values(x.count, seed: 4), values(x.count, seed: 8))
+    func derivative(_ x: Double) -> Double { (function.formula(x + 1e-5) - function.formula(x - 1e-5)) / 2e-5 }
+    // Backward kernels are called in place, as the passes do.
+    var (y, dx, gated, dgate, dup) = (x, upstream, x, x, upstream)
+    function.plain?(x, &y, x.count)
+    dx.withUnsafeMutableBufferPointer { function.slope?(x, $0.baseAddress!, $0.baseAddress!, x.count) }
+    function.gated?(x, up, &gated, x.count)
+    dup.withUnsafeMutableBufferPointer {
+      function.gatedSlope?(x, up, $0.baseAddress!, &dgate, $0.baseAddress!, x.count)
+    }
+    for index in x.indices {
+      let (g, u, d) = (Double(x[index]), Double(up[index]), Double(upstream[index]))
+      let (value, slope) = (function.formula(g), derivative(g))
+      if function.plain != nil {
+        #expect(abs(Double(y[index]) - value) < 3e-6 * max(1, abs(g)), "f(\(g))")
+        #expect(abs(Double(dx[index]) - d * slope) < 1e-5 * max(1, abs(d)), "f'(\(g))")
+      }
+      if function.gated != nil {
+        #expect(abs(Double(gated[index]) - value * u) < 1e-5 * max(1, abs(g * u)), "f(\(g)) u")
+        #expect(abs(Double(dup[index]) - d * value) < 1e-5 * max(1, abs(g * d)), "up's gradient at \(g)")
+        #expect(abs(Double(dgate[index]) - d * u * slope) < 1e-5 * max(1, abs(d * u)), "the gate's gradient at \(g)")
+      }
+    }
+  }
+
+  @Test(arguments: KernelTests.variants, [(Float(1), Float(30)), (0.25, 2), (3, 0.5)])
+  func theSoftCapAndItsSlopeMatchTheFormula(_ variant: Int32, _ numbers: (scale: Float, cap: Float)) {
+    fl_select_variant(variant)
+    defer { fl_select_variant(-1) }
+    let (scale, cap) = (Double(numbers.scale), Double(numbers.cap))
+    let x = (-2000...2000).map { Float($0) * 0.01 * numbers.cap / numbers.scale / 4 }
+    var y = x
+    fl_soft_cap(&y, x.count, numbers.scale, numbers.cap)
+    var slope = x
+    fl_soft_cap_slope(y, &slope, x.count, numbers.scale, numbers.cap)
+    for (index, value) in x.enumerated() {
+      let t = tanh(scale * Double(value) / cap)
+      // Relative: small scores must not be lost beside the bound.
+      #expect(abs(Double(y[index]) - cap * t) <= 5e-7 * abs(cap * t), "cap(\(value))")
+      #expect(abs(Double(slope[index]) - scale * (1 - t * t)) < 1e-6 * scale, "slope at \(value)")
+    }
+  }
+
+  @Test func rowsAreCopiedFromOneStepToAnother() {
+    let x = values(3 * 7, seed: 1)
+    var y = [Float](repeating: 9, count: 3 * 4)
+    fl_copy_rows(&y, 4, x, 7, 3, 2)
+    for row in 0..<3 { #expect(y[row * 4..<row * 4 + 4].elementsEqual([x[row * 7], x[row * 7 + 1], 9, 9])) }
+    var product = x
+    fl_multiply(&product, x, x.count)
+    #expect(zip(product, x).allSatisfy { $0 == $1 * $1 })
+  }
 }

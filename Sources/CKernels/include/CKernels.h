@@ -6,6 +6,8 @@
 #ifndef FEDLORA_CKERNELS_H
 #define FEDLORA_CKERNELS_H
 
+#include "CFrozen.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -58,6 +60,38 @@ void fl_silu_gate_forward(const float *_Nonnull gate, const float *_Nonnull up, 
 /// The gradients of gate and up from that of y. `dup` may equal `dy`.
 void fl_silu_gate_backward(const float *_Nonnull gate, const float *_Nonnull up, const float *_Nonnull dy,
                            float *_Nonnull dgate, float *_Nonnull dup, size_t n);
+
+/// y[i] = x[i] σ(2u), u = √(2/π) (x + 0.044715 x³): GELU in its tanh form (Hendrycks and Gimpel, arXiv:1606.08415).
+void fl_gelu_tanh_forward(const float *_Nonnull x, float *_Nonnull y, size_t n);
+/// y[i] = x[i] σ(x[i]).
+void fl_silu_forward(const float *_Nonnull x, float *_Nonnull y, size_t n);
+/// y[i] = max(x[i], 0).
+void fl_relu_forward(const float *_Nonnull x, float *_Nonnull y, size_t n);
+/// dx[i] = dy[i] times the slope of the function at x[i]; 0 for relu at 0. `dx` may equal `dy`.
+void fl_gelu_tanh_backward(const float *_Nonnull x, const float *_Nonnull dy, float *_Nonnull dx, size_t n);
+void fl_silu_backward(const float *_Nonnull x, const float *_Nonnull dy, float *_Nonnull dx, size_t n);
+void fl_relu_backward(const float *_Nonnull x, const float *_Nonnull dy, float *_Nonnull dx, size_t n);
+
+/// y[i] = f(gate[i]) · up[i] for the function in the name, and the gradients of both from that of y; `dup` may equal `dy`.
+void fl_gelu_gate_forward(const float *_Nonnull gate, const float *_Nonnull up, float *_Nonnull y, size_t n);
+void fl_gelu_tanh_gate_forward(const float *_Nonnull gate, const float *_Nonnull up, float *_Nonnull y, size_t n);
+void fl_relu_gate_forward(const float *_Nonnull gate, const float *_Nonnull up, float *_Nonnull y, size_t n);
+void fl_gelu_gate_backward(const float *_Nonnull gate, const float *_Nonnull up, const float *_Nonnull dy,
+                           float *_Nonnull dgate, float *_Nonnull dup, size_t n);
+void fl_gelu_tanh_gate_backward(const float *_Nonnull gate, const float *_Nonnull up, const float *_Nonnull dy,
+                                float *_Nonnull dgate, float *_Nonnull dup, size_t n);
+void fl_relu_gate_backward(const float *_Nonnull gate, const float *_Nonnull up, const float *_Nonnull dy,
+                           float *_Nonnull dgate, float *_Nonnull dup, size_t n);
+
+/// x[i] becomes cap · tanh(scale · x[i] / cap): a soft bound on scores, as Gemma 2 has it (arXiv:2408.00118).
+void fl_soft_cap(float *_Nonnull x, size_t n, float scale, float cap);
+/// The derivative of that with respect to x from its result: slope[i] = scale · (1 − (y[i] / cap)²).
+void fl_soft_cap_slope(const float *_Nonnull y, float *_Nonnull slope, size_t n, float scale, float cap);
+
+/// Copies `rows` rows of `cols` elements; the rows are `x_step` and `y_step` elements apart.
+void fl_copy_rows(float *_Nonnull y, size_t y_step, const float *_Nonnull x, size_t x_step, size_t rows, size_t cols);
+/// y[i] *= x[i].
+void fl_multiply(float *_Nonnull y, const float *_Nonnull x, size_t n);
 
 /// As `fl_softmax_rows` for a square matrix in which row r sees the last `window` columns up to r; the others become 0.
 void fl_softmax_causal(float *_Nonnull s, float *_Nonnull lse, size_t rows, float scale, size_t window);

@@ -63,8 +63,7 @@ package struct PrivateTraining: Sendable {
       for start in stride(from: 0, to: drawn.count, by: PrivateTraining.examplesPerChunk) {
         var batch = PackedBatch()
         for index in drawn[start..<min(start + PrivateTraining.examplesPerChunk, drawn.count)] {
-          let example = examples[index]
-          batch.append(tokens: example.ids, tokenTypes: example.typeIds, label: example.label)
+          batch.append(examples[index])
         }
         _ = try runner.addClipped(
           batch,

@@ -13,7 +13,7 @@ public actor EngineSlots {
 
   private struct RunnerKey: Equatable {
     let adapter: LoRAConfiguration
-    let head: ClassificationHead
+    let head: ClassificationHead?
   }
 
   private var slots: [Slot]
@@ -29,11 +29,11 @@ public actor EngineSlots {
 
   deinit { for slot in slots { slot.pool.shutDown() } }
 
-  /// Runs `body` on a slot's compute thread with a runner for this adapter and head.
+  /// Runs `body` on a slot's compute thread with a runner for this adapter and head, or without head for a language model.
   /// - Throws: `ModelError` when adapter and model do not fit, or what `body` throws.
   public func withRunner<T: Sendable>(
     adapter: LoRAConfiguration,
-    head: ClassificationHead,
+    head: ClassificationHead?,
     _ body: @escaping @Sendable (ModelRunner) throws -> T
   ) async throws -> T {
     let index = await acquire()

@@ -23,7 +23,8 @@ public struct EngineTrainer: LocalTrainer {
 
   /// The number of training examples; in private runs the number that the policy declares, which is not counted.
   public func statedExamples(_ manifest: WireRunManifest) async throws -> Int {
-    manifest.hasPrivacy ? privacy.policy.declaredExamples : try await data.records().examples.count
+    manifest.hasPrivacy
+      ? privacy.policy.declaredExamples : try await data.records(try RunTerms(manifest).records).examples.count
   }
 
   /// Checks policy, model fingerprint, labels, length, adapter, the declared tensors, the arithmetic of private steps and
@@ -41,7 +42,7 @@ public struct EngineTrainer: LocalTrainer {
           + "\(slots.base.folder.path)"
       )
     }
-    let records = try await data.records()
+    let records = try await data.records(terms.records)
     let (labels, maxLength) = (records.labels, records.maxLength)
     guard manifest.model.labels == labels else {
       throw ManifestRefusal(
@@ -71,7 +72,7 @@ public struct EngineTrainer: LocalTrainer {
       let layout = try AdaptedModel(base: slots.base, adapter: terms.adapter, head: terms.head).layout
       let trained = layout.entries.filter { terms.trained.includes($0.kind) }
       _ = try privacy.mechanism(dimension: trained.reduce(0) { $0 + $1.count })
-      _ = try await ledger(privacy)
+      _ = try await ledger(privacy, terms.records)
     }
   }
 
@@ -88,7 +89,7 @@ public struct EngineTrainer: LocalTrainer {
   public func train(_ assignment: RoundAssignment) async throws -> LocalUpdate {
     let terms = try RunTerms(assignment.manifest)
     let parameters = try self.parameters(terms, assignment)
-    let examples = try await data.records().examples
+    let examples = try await data.records(terms.records).examples
     let seed = SeededGenerator.derive(
       assignment.manifest.seed,
       "round",
@@ -98,7 +99,7 @@ public struct EngineTrainer: LocalTrainer {
     let firstStep = (assignment.round - 1) * terms.localSteps
     let work: @Sendable (ModelRunner, inout [Float], StopFlag) throws -> LossSummary?
     if let record = terms.privacy {
-      let ledger = try await ledger(record)
+      let ledger = try await ledger(record, terms.records)
       let privacy = privacy
       let training = PrivateTraining(
         terms: record,
@@ -147,7 +148,7 @@ public struct EngineTrainer: LocalTrainer {
     let terms = try RunTerms(assignment.manifest)
     guard let record = terms.privacy, record.personal == .after, !terms.trainedAfter.isEmpty, record.personalSteps > 0
     else { return assignment.personal }
-    let examples = try await data.records().examples
+    let examples = try await data.records(terms.records).examples
     let seed = SeededGenerator.derive(assignment.manifest.seed, "after", .name(assignment.clientName))
     let training = LocalTraining(options: terms.options, trained: terms.trainedAfter, seed: seed)
     let (trained, _) = try await run(
@@ -197,8 +198,10 @@ public struct EngineTrainer: LocalTrainer {
     }
   }
 
-  private func ledger(_ terms: RecordPrivacy) async throws -> PrivacyLedger {
-    do { return try await data.ledger(privacy, relation: terms.relation) } catch let error as LedgerError {
+  private func ledger(_ terms: RecordPrivacy, _ records: RecordTerms) async throws -> PrivacyLedger {
+    do { return try await data.ledger(privacy, relation: terms.relation, terms: records) } catch let error
+      as LedgerError
+    {
       throw ManifestRefusal(error)
     }
   }

@@ -9,8 +9,12 @@ public struct RunTerms: Sendable {
   public let strategy: Strategy
   /// The adapter.
   public let adapter: LoRAConfiguration
-  /// The head.
-  public let head: ClassificationHead
+  /// What is learnt.
+  public let task: TaskKind
+  /// The head; nil for a language model, which has its own.
+  public let head: ClassificationHead?
+  /// How a prompt and its response become one text; of no use to a classifier.
+  public let promptFormat: PromptFormat
   /// How a round trains.
   public let options: TrainingOptions
   /// Optimizer steps of a round.
@@ -68,10 +72,20 @@ public struct RunTerms: Sendable {
     } catch {
       throw ManifestRefusal(code: "bad-term", reason: "\(error)")
     }
-    head = ClassificationHead(
-      labelCount: manifest.model.labels.count,
-      pooling: try known(Pooling(rawValue: manifest.model.pooling), "pooling", manifest.model.pooling)
-    )
+    let model = manifest.model
+    task = model.task.isEmpty ? .classification : try known(TaskKind(rawValue: model.task), "task", model.task)
+    switch task {
+    case .classification:
+      head = ClassificationHead(
+        labelCount: model.labels.count,
+        pooling: try known(Pooling(rawValue: model.pooling), "pooling", model.pooling)
+      )
+    case .causalLM:
+      head = nil
+    }
+    promptFormat =
+      model.promptFormat.isEmpty
+      ? .plain : try known(try? PromptFormat(model.promptFormat), "prompt format", model.promptFormat)
     let training = manifest.training
     let rule: OptimizerRule
     switch training.optimizer {
@@ -116,6 +130,9 @@ public struct RunTerms: Sendable {
     trained = privacy?.trainedInRounds(strategy) ?? RunTerms.kinds { strategy.isTrained($0) }
     trainedAfter = privacy?.personal == .after ? RunTerms.kinds { strategy.role(of: $0) == .personal } : []
   }
+
+  /// How this client's records are to be read.
+  public var records: RecordTerms { RecordTerms(task: task, maxLength: maxLength, promptFormat: promptFormat) }
 
   private static func form(_ manifest: WireRunManifest) -> LoRAConfiguration.Form? {
     switch manifest.adapter.form {

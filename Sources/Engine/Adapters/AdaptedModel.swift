@@ -7,9 +7,11 @@ public enum Pooling: String, Sendable, CaseIterable, Codable {
   case pooler
   /// The mean over the sequence's tokens.
   case mean
+  /// The sequence's last token, as decoders classify: what the others have seen of the sequence ends there.
+  case last
 }
 
-/// The classification head: logits = pooled · Wᵀ + b with W of labels × hidden.
+/// The classification head: logits = pooled · Wᵀ + b with W of labels × hidden. That of a decoder has no b, and is called `score`.
 public struct ClassificationHead: Sendable, Equatable {
   /// Number of classes, at least 2.
   public let labelCount: Int
@@ -51,7 +53,8 @@ public struct AdaptedModel: Sendable {
   /// The frozen matrices under VeRA; nil under LoRA.
   let projections: VeRAProjections?
   let classifierWeightOffset: Int
-  let classifierBiasOffset: Int
+  /// Nil where the head has none.
+  let classifierBiasOffset: Int?
   /// The lowest layer with an adapter; `layerCount` where none has.
   let lowestAdaptedLayer: Int
 
@@ -63,10 +66,10 @@ public struct AdaptedModel: Sendable {
     adapter = try LoRAConfiguration(rank: 1, alpha: 1, targets: .suffixes([]))
     head = nil
     layout = ParameterLayout([])
-    slots = base.layers.map { $0.modules.map { _ in nil } }
+    slots = base.layers.map { _ in LayerModule.allCases.map { _ in nil } }
     poolerSlot = nil
     projections = nil
-    (classifierWeightOffset, classifierBiasOffset) = (0, 0)
+    (classifierWeightOffset, classifierBiasOffset) = (0, nil)
     lowestAdaptedLayer = base.spec.layerCount
   }
 
@@ -126,7 +129,8 @@ public struct AdaptedModel: Sendable {
     }
     let names = base.names
     slots = try (0..<base.spec.layerCount).map { layer in
-      try base.spec.modules.map { module in
+      try LayerModule.allCases.map { module in
+        guard base.spec.has(module) else { return nil }
         let (input, output) = module.sizes(base.spec)
         return try slot(names.modulePrefix + names.module(layer, module), input, output)
       }
@@ -151,10 +155,12 @@ public struct AdaptedModel: Sendable {
       projections = nil
     }
     classifierWeightOffset = offset
-    classifierBiasOffset = offset + (head?.labelCount ?? 0) * hidden
+    let headHasBias = !base.spec.isDecoder
+    classifierBiasOffset = headHasBias ? offset + (head?.labelCount ?? 0) * hidden : nil
     if let head {
-      tensors.append(("classifier.weight", [head.labelCount, hidden], .head))
-      tensors.append(("classifier.bias", [head.labelCount], .head))
+      let name = base.spec.isDecoder ? "score" : "classifier"
+      tensors.append(("\(name).weight", [head.labelCount, hidden], .head))
+      if headHasBias { tensors.append(("\(name).bias", [head.labelCount], .head)) }
     }
     layout = ParameterLayout(tensors)
     lowestAdaptedLayer =

@@ -21,9 +21,12 @@ extension LoRAConfiguration {
     )
   }
 
-  /// This configuration as PEFT writes it, for a classifier.
-  /// - Parameter baseModel: name or path of the base model, for PEFT's `base_model_name_or_path`.
-  public func peft(baseModel: String?) -> PEFTConfiguration {
+  /// This configuration as PEFT writes it.
+  /// - Parameters:
+  ///   - baseModel: name or path of the base model, for PEFT's `base_model_name_or_path`.
+  ///   - spec: the base model's shape.
+  ///   - task: what the adapted model does; a classifier's head is among the modules to save.
+  public func peft(baseModel: String?, spec: TransformerSpec, task: TaskKind) -> PEFTConfiguration {
     let names: PEFTConfiguration.Targets =
       switch targets {
       case .suffixes(let names): .suffixes(names)
@@ -36,8 +39,10 @@ extension LoRAConfiguration {
       dropout: dropout,
       usesRSLoRA: scaling == .rslora,
       targets: names,
-      modulesToSave: ["classifier", "score"],
-      baseModel: baseModel
+      modulesToSave: task == .classification ? ["classifier", "score"] : [],
+      baseModel: baseModel,
+      taskType: task.peftName,
+      storesInputsFirst: spec.storesInputsFirst
     )
   }
 }

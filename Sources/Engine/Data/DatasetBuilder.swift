@@ -47,7 +47,7 @@ struct DatasetBuilder {
   // MARK: Columns
 
   /// The place of a column that every file has.
-  private func needed(_ wanted: String?, usual: [String], what: String) throws(DatasetError) -> Int {
+  func needed(_ wanted: String?, usual: [String], what: String) throws(DatasetError) -> Int {
     let candidates = wanted.map { [$0] } ?? usual
     for name in candidates {
       if let place = records.columns.firstIndex(of: name) { return place }
@@ -62,12 +62,12 @@ struct DatasetBuilder {
   }
 
   /// The place of a column that must be there only if the caller names it.
-  private func optional(_ wanted: String?, usual: [String], what: String) throws(DatasetError) -> Int? {
+  func optional(_ wanted: String?, usual: [String], what: String) throws(DatasetError) -> Int? {
     if wanted != nil { return try needed(wanted, usual: usual, what: what) }
     return usual.lazy.compactMap { records.columns.firstIndex(of: $0) }.first
   }
 
-  private func string(_ row: Records.Row, _ place: Int, numberAllowed: Bool) throws(DatasetError) -> String {
+  func string(_ row: Records.Row, _ place: Int, numberAllowed: Bool) throws(DatasetError) -> String {
     let name = records.columns[place]
     switch row[place] {
     case .text(let text)?:
@@ -147,7 +147,7 @@ struct DatasetBuilder {
     )
   }
 
-  private func failure(
+  func failure(
     _ code: DatasetError.Code,
     _ line: Int?,
     _ column: String?,

@@ -30,35 +30,52 @@ public struct DatasetColumns: Equatable, Codable, Sendable {
   public var label: String?
   /// Whose example it is; where no usual name is found nobody's.
   public var client: String?
+  /// For a language model: what is given.
+  public var prompt: String?
+  /// For a language model: what is learnt; where neither prompt nor response is found the text is learnt whole.
+  public var response: String?
 
   /// Names some columns.
-  public init(text: String? = nil, pair: String? = nil, label: String? = nil, client: String? = nil) {
+  public init(
+    text: String? = nil,
+    pair: String? = nil,
+    label: String? = nil,
+    client: String? = nil,
+    prompt: String? = nil,
+    response: String? = nil
+  ) {
     self.text = text
     self.pair = pair
     self.label = label
     self.client = client
+    self.prompt = prompt
+    self.response = response
   }
 
   static let usualText = ["text", "sentence", "sentence1", "text_a", "premise", "utterance"]
   static let usualPair = ["text_pair", "sentence2", "text_b", "hypothesis"]
   static let usualLabel = ["label", "labels", "intent", "category", "class"]
   static let usualClient = ["client", "client_id", "user", "user_id", "speaker", "site"]
+  static let usualPrompt = ["prompt", "instruction", "question"]
+  static let usualResponse = ["response", "completion", "answer", "output"]
 }
 
-/// Reads labelled texts. A byte order mark, CRLF line ends and blank lines are accepted; everything else that is odd is an
+/// Reads labelled texts, or texts for a language model. A byte order mark, CRLF line ends and blank lines are accepted; everything else that is odd is an
 /// error that names file, line and column.
 public enum DatasetReader {
   /// Reads a file.
   /// - Parameters:
   ///   - format: how it is written; nil to go by the file's extension.
   ///   - labels: the names of the labels in their order, as a training set gave them; nil to take those of this file,
-  ///     sorted. Labels that are all whole numbers are indexes.
+  ///     sorted. Labels that are all whole numbers are indexes. Not regarded for a language model.
+  ///   - task: what the examples are for, and with it which columns there must be.
   /// - Throws: `DatasetError`.
   public static func read(
     _ file: URL,
     format: DatasetFormat? = nil,
     columns: DatasetColumns = DatasetColumns(),
-    labels: [String]? = nil
+    labels: [String]? = nil,
+    task: TaskKind = .classification
   ) throws(DatasetError) -> Dataset {
     guard let format = format ?? DatasetFormat(fileExtension: file.pathExtension) else {
       throw DatasetError(
@@ -83,7 +100,7 @@ public enum DatasetReader {
         expected: "a readable file"
       )
     }
-    return try read([UInt8](data), name: file.path, format: format, columns: columns, labels: labels)
+    return try read([UInt8](data), name: file.path, format: format, columns: columns, labels: labels, task: task)
   }
 
   /// Reads the bytes of a file that errors call `name`.
@@ -92,7 +109,8 @@ public enum DatasetReader {
     name: String,
     format: DatasetFormat,
     columns: DatasetColumns = DatasetColumns(),
-    labels: [String]? = nil
+    labels: [String]? = nil,
+    task: TaskKind = .classification
   ) throws(DatasetError) -> Dataset {
     let mark: [UInt8] = [0xEF, 0xBB, 0xBF]
     let bytes = bytes.starts(with: mark) ? Array(bytes.dropFirst(3)) : bytes
@@ -103,6 +121,10 @@ public enum DatasetReader {
       case .csv: try source.commaSeparated(bytes)
       case .tsv: try source.tabSeparated(bytes)
       }
-    return try DatasetBuilder(file: name, records: records, columns: columns).dataset(labels: labels)
+    let builder = DatasetBuilder(file: name, records: records, columns: columns)
+    return switch task {
+    case .classification: try builder.dataset(labels: labels)
+    case .causalLM: try builder.languageDataset()
+    }
   }
 }

@@ -83,6 +83,9 @@ public struct PartitionPlan: Equatable, Sendable {
     minimumExamples: Int = 1
   ) throws(PartitionError) -> PartitionPlan {
     if scheme == .natural { return try natural(train, seed: seed, minimumExamples: minimumExamples) }
+    guard scheme == .iid || !train.labels.isEmpty else {
+      throw .invalid(option: "scheme", found: "by label, of data without labels", expected: "iid or natural")
+    }
     guard clients > 0 else { throw .invalid(option: "clients", found: "\(clients)", expected: "at least 1") }
     guard clients * max(1, minimumExamples) <= train.examples.count else {
       throw .invalid(

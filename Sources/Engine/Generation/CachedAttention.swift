@@ -5,7 +5,7 @@ import FedLoRALinearAlgebra
 extension SlicePass {
   /// Writes the context of layer `index`; keys and values of the slice's tokens go into the caches where there are any.
   func attend(_ index: Int, _ own: LayerBuffers, _ input: Input, _ buffers: PassBuffers) {
-    let attention = attention
+    let attention = attention(of: index)
     withOffsets(input) { offsets in
       guard !input.caches.isEmpty else { return attention.forward(own, offsets: offsets, scores: buffers.scores) }
       for (sequence, cache) in input.caches.enumerated() {
@@ -66,6 +66,7 @@ extension Attention {
         c: scores,
         ldc: columns
       )
+      bound(scores, height * columns)
       if rows == 1 {
         fl_softmax_rows(scores, logSumExp, height, columns, scale)
       } else {

@@ -85,7 +85,12 @@ final class CachedPass: @unchecked Sendable {
       let last = input.batch.offsets[sequence + 1] - 1 - input.firstToken
       (buffers.languageRows + sequence * hidden).update(from: buffers.finalNormed + last * hidden, count: hidden)
     }
-    pass.formLogits(buffers.languageRows, rows: input.sequences.count, to: buffers.languageLogits)
+    pass.formLogits(
+      buffers.languageRows,
+      rows: input.sequences.count,
+      to: buffers.languageLogits,
+      scratch: buffers.languageScratch
+    )
     try body(buffers.languageLogits)
   }
 }

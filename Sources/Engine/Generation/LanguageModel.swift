@@ -9,11 +9,13 @@ public struct LanguageModel: Sendable {
   public let parameters: [Float]
 
   /// Reads both folders.
-  /// - Parameter adapter: a folder that PEFT or fedlora wrote; nil for the model as it is.
+  /// - Parameters:
+  ///   - adapter: a folder that PEFT or fedlora wrote; nil for the model as it is.
+  ///   - precision: how the model's matrices are kept in memory.
   /// - Throws: `ModelError`, `PEFTError` or `SafetensorsError`: for a model that predicts no tokens, or an adapter whose
   ///   modules are not this model's or whose tensors are missing.
-  public init(folder: URL, adapter: URL? = nil) throws {
-    let base = try FrozenModel(folder: folder)
+  public init(folder: URL, adapter: URL? = nil, precision: BasePrecision = .f32) throws {
+    let base = try FrozenModel(folder: folder, precision: precision)
     guard base.languageHead != nil else {
       throw ModelError.badOption(
         name: "model",

@@ -27,7 +27,12 @@ extension SlicePass {
     normLastLayer(input, buffers)
     return likelihoods(input, buffers) { places in
       gather(places, from: UnsafePointer(buffers.finalNormed), buffers)
-      formLogits(buffers.languageRows, rows: places.count, to: buffers.languageLogits)
+      formLogits(
+        buffers.languageRows,
+        rows: places.count,
+        to: buffers.languageLogits,
+        scratch: buffers.languageScratch
+      )
     }
   }
 

@@ -7,6 +7,7 @@ import Foundation
 /// embeddings or a matrix of its own. BERT keeps it under `cls.predictions`, RoBERTa and XLM-R under `lm_head`, DistilBERT as
 /// `vocab_transform`, `vocab_layer_norm` and `vocab_projector`.
 public struct MaskedLanguageHead: Sendable {
+  private let activation: Activation
   private let transform: [Float]
   private let transformBias: [Float]
   private let gamma: [Float]
@@ -17,6 +18,8 @@ public struct MaskedLanguageHead: Sendable {
 
   private struct Names {
     let transform: String
+    /// Whether it takes the activation of the encoder's blocks, rather than GELU.
+    let sharesActivation: Bool
     let norm: String
     let decoder: String
     /// Where the bias may be; older files have it outside the decoder.
@@ -26,18 +29,21 @@ public struct MaskedLanguageHead: Sendable {
   private static let names: [Names] = [
     Names(
       transform: "cls.predictions.transform.dense",
+      sharesActivation: true,
       norm: "cls.predictions.transform.LayerNorm",
       decoder: "cls.predictions.decoder",
       biases: ["cls.predictions.bias", "cls.predictions.decoder.bias"]
     ),
     Names(
       transform: "lm_head.dense",
+      sharesActivation: false,
       norm: "lm_head.layer_norm",
       decoder: "lm_head.decoder",
       biases: ["lm_head.bias", "lm_head.decoder.bias"]
     ),
     Names(
       transform: "vocab_transform",
+      sharesActivation: true,
       norm: "vocab_layer_norm",
       decoder: "vocab_projector",
       biases: ["vocab_projector.bias"]
@@ -71,6 +77,7 @@ public struct MaskedLanguageHead: Sendable {
       return try file.floats(name)
     }
     let (hidden, vocabulary) = (base.spec.hiddenSize, base.spec.vocabularySize)
+    activation = names.sharesActivation ? base.spec.feedForward.activation : .gelu
     transform = try floats("\(names.transform).weight", [hidden, hidden])
     transformBias = try floats("\(names.transform).bias", [hidden])
     gamma = try floats("\(names.norm).weight", [hidden])
@@ -118,13 +125,26 @@ public struct MaskedLanguageHead: Sendable {
       )
     }
     product(x, transform, hidden, transformBias, to: scratch)
-    fl_gelu_forward(scratch, scratch, rows * hidden)
+    activation.forward(scratch, to: scratch, rows * hidden)
     let mean = statistics
     fl_layernorm_forward(scratch, gamma, beta, base.spec.normEpsilon, x, mean, statistics + rows, rows, hidden)
     if let decoder {
       product(x, decoder, vocabulary, bias, to: logits)
     } else {
-      product(x, base.wordEmbeddings, vocabulary, bias, to: logits)
+      fl_fill_rows(logits, bias, rows, vocabulary)
+      let table = base.wordEmbeddings
+      // Only a table in few bits needs any.
+      let count = table.scratchCount(rows: rows, transposed: true)
+      let raw = UnsafeMutableRawPointer.allocate(byteCount: max(64, 4 * count), alignment: 64)
+      defer { raw.deallocate() }
+      table.multiply(
+        x,
+        rows: rows,
+        transposed: true,
+        into: logits,
+        accumulates: true,
+        scratch: raw.bindMemory(to: Float.self, capacity: max(16, count))
+      )
     }
   }
 }

@@ -1,6 +1,6 @@
 import FedLoRALinearAlgebra
 
-/// The adapted modules of a model as plain ones: W = W₀ + s B A, a copy of each adapted weight.
+/// The adapted modules of a model as plain ones: W = W₀ + s B A, a copy of each adapted weight as floats.
 ///
 /// A token then costs what it costs the base model; the copies cost 4 bytes a weight. Sums are taken in another order, so
 /// results differ from the unmerged ones in the last bits.
@@ -20,34 +20,37 @@ final class MergedAdapter: @unchecked Sendable {
     let vera = model.projections.map { AdaptedLinear.VeRA(projections: $0, scratch: scratch) }
     linears = zip(model.base.layers, model.slots).map { layer, slots in
       zip(layer.modules, slots).map { linear, slot in
-        guard let slot else { return nil }
-        let count = linear.outputSize * linear.inputSize
-        let copy = UnsafeMutablePointer<Float>.allocate(capacity: max(count, 1))
+        guard let slot, let linear else { return nil }
+        let (input, output) = (linear.inputSize, linear.outputSize)
+        let copy = UnsafeMutablePointer<Float>.allocate(capacity: max(input * output, 1))
         copies.append(copy)
-        copy.initialize(from: linear.weight, count: count)
+        linear.weight.copyRows(from: 0, count: linear.weight.rows, to: copy)
         let adapted = AdaptedLinear(linear: linear, slot: slot, rank: rank, scale: model.adapter.scale, vera: vera)
         adapted.withFactors(slot, parameters) { factors in
+          // B A, or Aᵀ Bᵀ where the inputs stand first.
+          let (rows, columns) = linear.hasInputsFirst ? (input, output) : (output, input)
           BLAS.sgemm(
-            transA: false,
-            transB: false,
-            m: linear.outputSize,
-            n: linear.inputSize,
+            transA: linear.hasInputsFirst,
+            transB: linear.hasInputsFirst,
+            m: rows,
+            n: columns,
             k: rank,
             alpha: model.adapter.scale,
-            a: factors.b,
-            lda: rank,
-            b: factors.a,
-            ldb: factors.width,
+            a: linear.hasInputsFirst ? factors.a : factors.b,
+            lda: linear.hasInputsFirst ? factors.width : rank,
+            b: linear.hasInputsFirst ? factors.b : factors.a,
+            ldb: linear.hasInputsFirst ? rank : factors.width,
             beta: 1,
             c: copy,
-            ldc: linear.inputSize
+            ldc: columns
           )
         }
         return FrozenModel.Linear(
-          weight: UnsafePointer(copy),
+          weight: FrozenMatrix(copy, rows: linear.weight.rows, columns: linear.weight.columns),
           bias: linear.bias,
-          inputSize: linear.inputSize,
-          outputSize: linear.outputSize
+          inputSize: input,
+          outputSize: output,
+          hasInputsFirst: linear.hasInputsFirst
         )
       }
     }

@@ -1,5 +1,3 @@
-import Foundation
-
 /// Which of several endings a language model holds likeliest.
 public enum MultipleChoice {
   /// What an ending's log-likelihood is divided by, so that long endings are not at a disadvantage.
@@ -34,8 +32,6 @@ public enum MultipleChoice {
 }
 
 extension LossSummary {
-  /// exp(mean loss of a token); infinite where it is beyond a Double.
-  public var perplexity: Double { exp(meanLoss) }
   /// Share of tokens that were the likeliest: `accuracy` by its name for language models.
   public var tokenAccuracy: Double { accuracy }
 }

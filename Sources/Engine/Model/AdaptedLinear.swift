@@ -89,14 +89,13 @@ struct AdaptedLinear {
   ) {
     let (input, output) = (linear.inputSize, linear.outputSize)
     if let bias = linear.bias { fl_fill_rows(y, bias, rows, output) }
-    BLAS.sgemmTransposed(
-      m: rows,
-      n: output,
-      k: input,
-      a: x,
-      b: linear.weight,
-      beta: linear.bias == nil ? 0 : 1,
-      c: y
+    linear.weight.multiply(
+      x,
+      rows: rows,
+      transposed: !linear.hasInputsFirst,
+      into: y,
+      accumulates: linear.bias != nil,
+      scratch: scratch
     )
     guard let slot, let down else { return }
     let adapterInput = self.adapterInput(x, rows: rows, slot: slot, dropout: dropout, scratch: scratch)
@@ -155,19 +154,13 @@ struct AdaptedLinear {
   ) {
     let (input, output) = (linear.inputSize, linear.outputSize)
     if let gradInput {
-      BLAS.sgemm(
-        transA: false,
-        transB: false,
-        m: rows,
-        n: input,
-        k: output,
-        a: dy,
-        lda: output,
-        b: linear.weight,
-        ldb: input,
-        beta: overwrite ? 0 : 1,
-        c: gradInput,
-        ldc: input
+      linear.weight.multiply(
+        dy,
+        rows: rows,
+        transposed: linear.hasInputsFirst,
+        into: gradInput,
+        accumulates: !overwrite,
+        scratch: scratch
       )
     }
     guard let slot, let down else { return }

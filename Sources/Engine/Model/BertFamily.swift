@@ -3,7 +3,7 @@ enum BertFamily {
   static let modelTypes = ["bert", "roberta", "xlm-roberta", "electra"]
 
   static func spec(_ config: HuggingFaceConfiguration, _ modelType: String) throws -> TransformerSpec {
-    _ = try config.require("hidden_act", oneOf: ["gelu"], default: "gelu")
+    let activation = try config.activation("hidden_act", default: "gelu")
     _ = try config.require("position_embedding_type", oneOf: ["absolute"], default: "absolute")
     try config.refuseIfTrue("is_decoder", supported: "encoders only (is_decoder false)")
     try config.refuseIfTrue("add_cross_attention", supported: "encoders only (add_cross_attention false)")
@@ -35,7 +35,7 @@ enum BertFamily {
       normEpsilon: Float(try config.number("layer_norm_eps", default: 1e-12)),
       normKind: .layer,
       normPlacement: .post,
-      feedForward: .gelu,
+      feedForward: .init(activation: activation, isGated: false),
       positions: .learned,
       attention: .bidirectional,
       modulesWithoutBias: []
@@ -52,11 +52,11 @@ enum BertFamily {
       module: { layer, module in
         let place =
           switch module {
-          case .query: "attention.self.query"
+          case .query, .queryKeyValue: "attention.self.query"
           case .key: "attention.self.key"
           case .value: "attention.self.value"
           case .attentionOutput: "attention.output.dense"
-          case .feedForwardIn, .feedForwardGate: "intermediate.dense"
+          case .feedForwardIn, .feedForwardGate, .feedForwardGateIn: "intermediate.dense"
           case .feedForwardOut: "output.dense"
           }
         return "encoder.layer.\(layer).\(place)"

@@ -3,7 +3,7 @@ enum DistilBertFamily {
   static let modelType = "distilbert"
 
   static func spec(_ config: HuggingFaceConfiguration) throws -> TransformerSpec {
-    _ = try config.require("activation", oneOf: ["gelu"], default: "gelu")
+    let activation = try config.activation("activation", default: "gelu")
     let hidden = try config.count("dim", default: 768)
     let heads = try config.count("n_heads", default: 12)
     guard hidden % heads == 0 else { throw config.bad("n_heads", "a divisor of dim \(hidden)") }
@@ -22,7 +22,7 @@ enum DistilBertFamily {
       normEpsilon: 1e-12,
       normKind: .layer,
       normPlacement: .post,
-      feedForward: .gelu,
+      feedForward: .init(activation: activation, isGated: false),
       positions: .learned,
       attention: .bidirectional,
       modulesWithoutBias: []
@@ -37,11 +37,11 @@ enum DistilBertFamily {
     module: { layer, module in
       let place =
         switch module {
-        case .query: "attention.q_lin"
+        case .query, .queryKeyValue: "attention.q_lin"
         case .key: "attention.k_lin"
         case .value: "attention.v_lin"
         case .attentionOutput: "attention.out_lin"
-        case .feedForwardIn, .feedForwardGate: "ffn.lin1"
+        case .feedForwardIn, .feedForwardGate, .feedForwardGateIn: "ffn.lin1"
         case .feedForwardOut: "ffn.lin2"
         }
       return "transformer.layer.\(layer).\(place)"

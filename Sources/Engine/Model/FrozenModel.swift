@@ -4,30 +4,39 @@ import Foundation
 
 /// A pretrained base model: read once, never written, shared by every client of a process.
 ///
-/// F32 weights stay in the memory-mapped file; F16 and BF16 are widened once. All pointers live as long as the object.
+/// Weights that the file holds in the wanted precision stay where they are mapped; others are converted once. All pointers
+/// live as long as the object.
 ///
 /// `@unchecked Sendable`: nothing is mutated after `init`; the allocations are freed in `deinit`.
 public final class FrozenModel: @unchecked Sendable {
-  /// A frozen linear module: `weight` is `[output, input]` row-major.
+  /// A frozen linear module: `weight` is `[output, input]` row-major, or `[input, output]` where the inputs stand first.
   struct Linear {
-    let weight: UnsafePointer<Float>
+    let weight: FrozenMatrix
     let bias: UnsafePointer<Float>?
     let inputSize: Int
     let outputSize: Int
+    var hasInputsFirst = false
   }
 
   /// A frozen norm; only layer norms shift.
   struct Norm {
     let gamma: UnsafePointer<Float>
     let beta: UnsafePointer<Float>?
+    let width: Int
   }
 
   /// The frozen tensors of one layer.
   struct Layer {
-    /// By `LayerModule.rawValue`.
-    let modules: [Linear]
+    /// By `LayerModule.rawValue`; nil where the model's layers have no such module.
+    let modules: [Linear?]
     let attentionNorm: Norm
     let feedForwardNorm: Norm
+    /// On what the blocks give, where norms stand around them.
+    let attentionOutputNorm: Norm?
+    let feedForwardOutputNorm: Norm?
+    /// Of each head's query and key.
+    let queryNorm: Norm?
+    let keyNorm: Norm?
   }
 
   /// The architecture.
@@ -38,9 +47,11 @@ public final class FrozenModel: @unchecked Sendable {
   public let folder: URL
   /// Number of values over all tensors of the checkpoint.
   public let parameterCount: Int
+  /// How the matrices are kept.
+  public let precision: BasePrecision
 
   let names: TensorNames
-  let wordEmbeddings: UnsafePointer<Float>
+  let wordEmbeddings: FrozenMatrix
   let positionEmbeddings: UnsafePointer<Float>?
   let tokenTypeEmbeddings: UnsafePointer<Float>?
   let embeddingNorm: Norm?
@@ -48,32 +59,47 @@ public final class FrozenModel: @unchecked Sendable {
   let finalNorm: Norm?
   let pooler: Linear?
   /// `[vocabulary, hidden]`: what turns a decoder's vectors into logits; nil in an encoder, and in a decoder without it.
-  let languageHead: UnsafePointer<Float>?
+  let languageHead: FrozenMatrix?
 
   private let weights: WeightStore
 
   /// Reads `config.json` and the checkpoint of a Hugging Face model folder.
+  /// - Parameter precision: how the matrices are kept in memory.
   /// - Throws: `ModelError` or `SafetensorsError`, each naming file, key or tensor.
-  public init(folder: URL) throws {
+  public init(folder: URL, precision: BasePrecision = .f32) throws {
     let config = try HuggingFaceConfiguration(folder: folder)
     let (spec, names) = try ModelFamily.resolve(config)
     let store = WeightStore(try CheckpointFolder(folder), prefixes: names.prefixes, probe: names.wordEmbeddings)
     let hidden = spec.hiddenSize
     func linear(_ path: String, _ input: Int, _ output: Int, hasBias: Bool) throws -> Linear {
       Linear(
-        weight: try store.pointer("\(path).weight", shape: [output, input]),
+        weight: try store.matrix(
+          "\(path).weight",
+          rows: spec.storesInputsFirst ? input : output,
+          columns: spec.storesInputsFirst ? output : input,
+          precision: precision
+        ),
         bias: hasBias ? try store.pointer("\(path).bias", shape: [output]) : nil,
         inputSize: input,
-        outputSize: output
+        outputSize: output,
+        hasInputsFirst: spec.storesInputsFirst
       )
     }
-    func norm(_ path: String) throws -> Norm {
-      Norm(
-        gamma: try store.pointer("\(path).weight", shape: [hidden]),
-        beta: spec.normKind == .layer ? try store.pointer("\(path).bias", shape: [hidden]) : nil
+    func norm(_ path: String, width: Int) throws -> Norm {
+      let stored = try store.pointer("\(path).weight", shape: [width])
+      return Norm(
+        gamma: spec.normOffset == 0 ? stored : store.sum(stored, spec.normOffset, count: width),
+        beta: spec.normKind == .layer ? try store.pointer("\(path).bias", shape: [width]) : nil,
+        width: width
       )
     }
-    wordEmbeddings = try store.pointer(names.wordEmbeddings, shape: [spec.vocabularySize, hidden])
+    func norm(_ path: String) throws -> Norm { try norm(path, width: hidden) }
+    wordEmbeddings = try store.matrix(
+      names.wordEmbeddings,
+      rows: spec.vocabularySize,
+      columns: hidden,
+      precision: precision.ofEmbeddings
+    )
     positionEmbeddings = try names.positionEmbeddings.map {
       try store.pointer($0, shape: [spec.positionOffset + spec.maximumPositions, hidden])
     }
@@ -84,15 +110,21 @@ public final class FrozenModel: @unchecked Sendable {
     // One at a time: the first layer that the checkpoint lacks ends this, whatever number the configuration names.
     var layers: [Layer] = []
     for index in 0..<spec.layerCount {
+      let headNorms = names.headNorms?(index)
       layers.append(
         Layer(
-          modules: try spec.modules.map { module in
+          modules: try LayerModule.allCases.map { module in
+            guard spec.has(module) else { return nil }
             let (input, output) = module.sizes(spec)
             let hasBias = !spec.modulesWithoutBias.contains(module)
             return try linear(names.module(index, module), input, output, hasBias: hasBias)
           },
           attentionNorm: try norm(names.attentionNorm(index)),
-          feedForwardNorm: try norm(names.feedForwardNorm(index))
+          feedForwardNorm: try norm(names.feedForwardNorm(index)),
+          attentionOutputNorm: try (names.attentionOutputNorm?(index)).map(norm),
+          feedForwardOutputNorm: try (names.feedForwardOutputNorm?(index)).map(norm),
+          queryNorm: try headNorms.map { try norm($0.query, width: spec.headSize) },
+          keyNorm: try headNorms.map { try norm($0.key, width: spec.headSize) }
         )
       )
     }
@@ -105,8 +137,15 @@ public final class FrozenModel: @unchecked Sendable {
       languageHead = nil
     } else if let name = names.languageHead {
       // A checkpoint of the bare decoder has none.
-      languageHead =
-        store.contains(whole: name) ? try store.pointer(whole: name, shape: [spec.vocabularySize, hidden]) : nil
+      let found = [name, names.otherLanguageHead ?? name].first { store.contains(whole: $0) }
+      languageHead = try found.map {
+        try store.matrix(
+          whole: $0,
+          rows: spec.vocabularySize,
+          columns: hidden,
+          precision: precision.ofEmbeddings
+        )
+      }
     } else {
       languageHead = wordEmbeddings
     }
@@ -114,18 +153,27 @@ public final class FrozenModel: @unchecked Sendable {
     self.spec = spec
     self.names = names
     self.folder = folder
+    self.precision = precision
     weights = store
   }
 
   /// The fingerprint in hexadecimal.
   public var fingerprintText: String { fingerprint.map { String(format: "%02x", $0) }.joined() }
 
+  /// Floats of scratch memory that a product of `rows` rows with any linear module needs.
+  func scratchCount(rows: Int) -> Int {
+    let linears = (layers.first?.modules.compactMap { $0 } ?? []) + [pooler].compactMap { $0 }
+    return linears.flatMap { linear in
+      [true, false].map { linear.weight.scratchCount(rows: rows, transposed: $0) }
+    }.max() ?? 0
+  }
+
   /// Every module that an adapter can sit on, by its outside name, with its sizes.
   public var adaptableModules: [(name: String, inputSize: Int, outputSize: Int)] {
     var result: [(name: String, inputSize: Int, outputSize: Int)] = []
     for (index, layer) in layers.enumerated() {
       for module in spec.modules {
-        let linear = layer.modules[module.rawValue]
+        guard let linear = layer.modules[module.rawValue] else { continue }
         result.append((names.modulePrefix + names.module(index, module), linear.inputSize, linear.outputSize))
       }
     }
@@ -136,34 +184,63 @@ public final class FrozenModel: @unchecked Sendable {
   }
 }
 
-extension LayerModule {
-  /// Input and output width of the module in a model of this shape.
-  func sizes(_ spec: TransformerSpec) -> (input: Int, output: Int) {
-    switch self {
-    case .query: (spec.hiddenSize, spec.queryWidth)
-    case .key, .value: (spec.hiddenSize, spec.keyValueWidth)
-    case .attentionOutput: (spec.queryWidth, spec.hiddenSize)
-    case .feedForwardIn, .feedForwardGate: (spec.hiddenSize, spec.feedForwardSize)
-    case .feedForwardOut: (spec.feedForwardSize, spec.hiddenSize)
-    }
-  }
-}
-
 /// Hands out float pointers into a checkpoint and owns whatever had to be converted.
 ///
 /// Used on one thread during `FrozenModel.init`; after that it only keeps the memory alive.
 final class WeightStore {
-  private let checkpoint: CheckpointFolder
+  let checkpoint: CheckpointFolder
   private let prefix: String
   private var converted: [UnsafeMutablePointer<Float>] = []
+  private var owned: [UnsafeMutableRawPointer] = []
 
   /// `probe` is a tensor that every checkpoint of the family has: the prefix under which it is found is used for all.
   init(_ checkpoint: CheckpointFolder, prefixes: [String], probe: String) {
     self.checkpoint = checkpoint
-    prefix = prefixes.first { checkpoint.file(holding: $0 + probe) != nil } ?? prefixes.last ?? ""
+    prefix = Self.prefix(of: checkpoint, among: prefixes, probe: probe)
   }
 
-  deinit { for pointer in converted { pointer.deallocate() } }
+  /// The prefix under which `checkpoint` holds the tensor `probe`.
+  static func prefix(of checkpoint: CheckpointFolder, among prefixes: [String], probe: String) -> String {
+    prefixes.first { checkpoint.file(holding: $0 + probe) != nil } ?? prefixes.last ?? ""
+  }
+
+  /// A tensor that the architecture needs, and the file that holds it.
+  /// - Throws: `SafetensorsError.missingTensor`, or `ModelError.wrongShape` for another shape.
+  static func entry(
+    _ name: String,
+    of checkpoint: CheckpointFolder,
+    shape: [Int]
+  ) throws -> (file: SafetensorsFile, entry: SafetensorsEntry) {
+    guard let file = checkpoint.file(holding: name), let entry = file.entry(name) else {
+      throw SafetensorsError(
+        .missingTensor,
+        file: checkpoint.path,
+        tensor: name,
+        reason: "is missing, and the architecture needs it"
+      )
+    }
+    guard entry.shape == shape else {
+      throw ModelError.wrongShape(file: file.path, tensor: name, expected: shape, found: entry.shape)
+    }
+    return (file, entry)
+  }
+
+  deinit {
+    for pointer in converted { pointer.deallocate() }
+    for pointer in owned { pointer.deallocate() }
+  }
+
+  /// Memory of this store's own.
+  func own(bytes: Int) -> UnsafeMutableRawPointer {
+    let pointer = UnsafeMutableRawPointer.allocate(byteCount: max(bytes, 1), alignment: 64)
+    owned.append(pointer)
+    return pointer
+  }
+
+  /// A matrix of the checkpoint in `precision`.
+  func matrix(_ name: String, rows: Int, columns: Int, precision: BasePrecision) throws -> FrozenMatrix {
+    try matrix(whole: prefix + name, rows: rows, columns: columns, precision: precision)
+  }
 
   func contains(_ name: String) -> Bool { contains(whole: prefix + name) }
 
@@ -176,17 +253,7 @@ final class WeightStore {
 
   /// Takes a name as it is, without the prefix.
   func pointer(whole full: String, shape: [Int]) throws -> UnsafePointer<Float> {
-    guard let file = checkpoint.file(holding: full), let entry = file.entry(full) else {
-      throw SafetensorsError(
-        .missingTensor,
-        file: checkpoint.path,
-        tensor: full,
-        reason: "is missing, and the architecture needs it"
-      )
-    }
-    guard entry.shape == shape else {
-      throw ModelError.wrongShape(file: file.path, tensor: full, expected: shape, found: entry.shape)
-    }
+    let (file, entry) = try Self.entry(full, of: checkpoint, shape: shape)
     if entry.type == .f32, let start = try file.bytes(of: full).baseAddress,
       UInt(bitPattern: start) % UInt(MemoryLayout<Float>.alignment) == 0
     {
@@ -195,6 +262,14 @@ final class WeightStore {
     let values = try file.floats(full)
     let copy = UnsafeMutablePointer<Float>.allocate(capacity: max(values.count, 1))
     copy.initialize(from: values, count: values.count)
+    converted.append(copy)
+    return UnsafePointer(copy)
+  }
+
+  /// A copy with `offset` added to each of `count` values.
+  func sum(_ values: UnsafePointer<Float>, _ offset: Float, count: Int) -> UnsafePointer<Float> {
+    let copy = UnsafeMutablePointer<Float>.allocate(capacity: max(count, 1))
+    for index in 0..<count { (copy + index).initialize(to: values[index] + offset) }
     converted.append(copy)
     return UnsafePointer(copy)
   }

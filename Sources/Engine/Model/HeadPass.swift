@@ -28,9 +28,10 @@ extension SlicePass {
         let target = buffers.pooled + sequence * hidden
         let start = offsets[sequence] - offsets[0]
         let length = offsets[sequence + 1] - offsets[sequence]
-        if usesPooler {
-          (buffers.gathered + sequence * hidden).update(from: x + start * hidden, count: hidden)
-        } else {
+        switch model.head?.pooling {
+        case .pooler: (buffers.gathered + sequence * hidden).update(from: x + start * hidden, count: hidden)
+        case .last: target.update(from: x + (start + length - 1) * hidden, count: hidden)
+        case .mean, nil:
           target.update(repeating: 0, count: hidden)
           fl_add_column_sums(x + start * hidden, target, length, hidden)
           fl_scale(1 / Float(length), target, hidden)
@@ -50,7 +51,7 @@ extension SlicePass {
       for index in 0..<(rows * hidden) { buffers.pooled[index] = tanhf(buffers.pooled[index]) }
     }
     let labels = model.head?.labelCount ?? 0
-    fl_fill_rows(buffers.logits, input.parameters + model.classifierBiasOffset, rows, labels)
+    if let offset = model.classifierBiasOffset { fl_fill_rows(buffers.logits, input.parameters + offset, rows, labels) }
     BLAS.sgemm(
       transA: false,
       transB: true,
@@ -61,7 +62,7 @@ extension SlicePass {
       lda: hidden,
       b: input.parameters + model.classifierWeightOffset,
       ldb: hidden,
-      beta: 1,
+      beta: model.classifierBiasOffset == nil ? 0 : 1,
       c: buffers.logits,
       ldc: labels
     )
@@ -80,7 +81,7 @@ extension SlicePass {
     let labels = model.head?.labelCount ?? 0
     let rows = input.sequences.count
     if trained.contains(.head) {
-      let (weight, bias) = (model.classifierWeightOffset, model.classifierBiasOffset)
+      let weight = model.classifierWeightOffset
       gradients.forEachGroup(.sequences(rows), offset: weight, count: labels * hidden) { first, count, target, beta in
         BLAS.sgemm(
           transA: true,
@@ -97,9 +98,11 @@ extension SlicePass {
           ldc: hidden
         )
       }
-      gradients.forEachGroup(.sequences(rows), offset: bias, count: labels) { first, count, target, beta in
-        if beta == 0 { target.update(repeating: 0, count: labels) }
-        fl_add_column_sums(buffers.logits + first * labels, target, count, labels)
+      if let bias = model.classifierBiasOffset {
+        gradients.forEachGroup(.sequences(rows), offset: bias, count: labels) { first, count, target, beta in
+          if beta == 0 { target.update(repeating: 0, count: labels) }
+          fl_add_column_sums(buffers.logits + first * labels, target, count, labels)
+        }
       }
     }
     guard needsPooled else { return false }
@@ -145,10 +148,14 @@ extension SlicePass {
         let start = offsets[sequence] - offsets[0]
         let length = offsets[sequence + 1] - offsets[sequence]
         let target = buffers.gradient + start * hidden
-        if usesPooler {
+        switch model.head?.pooling {
+        case .pooler:
           target.update(repeating: 0, count: length * hidden)
           target.update(from: buffers.pooled + sequence * hidden, count: hidden)
-        } else {
+        case .last:
+          target.update(repeating: 0, count: length * hidden)
+          (target + (length - 1) * hidden).update(from: buffers.gradPooled + sequence * hidden, count: hidden)
+        case .mean, nil:
           let source = buffers.gradPooled + sequence * hidden
           fl_scale(1 / Float(length), source, hidden)
           fl_fill_rows(target, source, length, hidden)

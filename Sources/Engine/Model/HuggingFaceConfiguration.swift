@@ -38,10 +38,13 @@ public struct HuggingFaceConfiguration {
   /// Whether `key` has a value.
   public func has(_ key: String) -> Bool { !isAbsent(key) }
 
-  /// A positive whole number.
+  /// The largest count that is taken: three products of two such still fit an `Int`.
+  private static let largestCount = 1 << 30
+
+  /// A positive whole number, at most 2³⁰.
   public func count(_ key: String) throws -> Int {
-    guard let number = number(key), let value = Int(exactly: number), value > 0 else {
-      throw bad(key, "a positive whole number")
+    guard let number = number(key), let value = Int(exactly: number), value > 0, value <= Self.largestCount else {
+      throw bad(key, "a positive whole number of at most \(Self.largestCount)")
     }
     return value
   }
@@ -49,6 +52,19 @@ public struct HuggingFaceConfiguration {
   /// A positive whole number, or `fallback` where the key is absent or null.
   public func count(_ key: String, default fallback: Int) throws -> Int {
     isAbsent(key) ? fallback : try count(key)
+  }
+
+  /// A positive whole number; nil where the key is null, `fallback` where it is absent.
+  func countOrNull(_ key: String, default fallback: Int?) throws -> Int? {
+    states(key) ? (isAbsent(key) ? nil : try count(key)) : fallback
+  }
+
+  /// A positive number; nil where the key is null, `fallback` where it is absent.
+  func positiveOrNull(_ key: String, default fallback: Double?) throws -> Double? {
+    guard states(key) else { return fallback }
+    if isAbsent(key) { return nil }
+    guard let value = number(key), value > 0, value.isFinite else { throw bad(key, "a positive number or null") }
+    return value
   }
 
   /// A whole number that is not negative, or `fallback` where the key is absent or null.
@@ -97,13 +113,64 @@ public struct HuggingFaceConfiguration {
   /// Whether `key` is there, if only as null.
   public func states(_ key: String) -> Bool { values[key] != nil }
 
-  /// True or false; false where the key is absent or null.
-  public func flag(_ key: String) throws -> Bool {
-    if isAbsent(key) { return false }
+  /// A list of finite numbers; nil where the key is absent or null.
+  public func numbers(_ key: String) throws -> [Double]? {
+    if isAbsent(key) { return nil }
+    guard let list = values[key] as? [NSNumber], list.allSatisfy({ $0.doubleValue.isFinite }) else {
+      throw bad(key, "a list of numbers")
+    }
+    return list.map(\.doubleValue)
+  }
+
+  /// A list of texts; nil where the key is absent or null.
+  public func texts(_ key: String) throws -> [String]? {
+    if isAbsent(key) { return nil }
+    guard let list = values[key] as? [String] else { throw bad(key, "a list of texts") }
+    return list
+  }
+
+  /// True or false, or `fallback` where the key is absent or null.
+  public func flag(_ key: String, default fallback: Bool = false) throws -> Bool {
+    if isAbsent(key) { return fallback }
     guard let value = values[key] as? NSNumber, value.objCType.pointee == CChar(0x63) else {
       throw bad(key, "true or false")
     }
     return value.boolValue
+  }
+
+  /// The activation under `key`.
+  /// - Throws: `ModelError.unsupported` for one that fedlora does not have.
+  func activation(_ key: String, default fallback: String) throws -> Activation {
+    let known = Activation.names.keys.sorted()
+    return Activation.names[try require(key, oneOf: known, default: fallback)] ?? .gelu
+  }
+
+  /// Width of a head, from `head_dim` or a share of the hidden size.
+  func headSize(hidden: Int, heads: Int) throws -> Int {
+    let size = try count("head_dim", default: max(1, hidden / heads))
+    guard size % 2 == 0 else { throw bad("head_dim", "an even number") }
+    return size
+  }
+
+  /// Heads of keys and values, which must divide those of queries.
+  func keyValueHeads(heads: Int, default fallback: Int) throws -> Int {
+    let count = try count("num_key_value_heads", default: fallback)
+    guard heads % count == 0 else { throw bad("num_key_value_heads", "a divisor of num_attention_heads \(heads)") }
+    return count
+  }
+
+  /// The layers that `layer_types` calls `sliding_attention`; nil where it is absent.
+  func windowedLayers() throws -> LayerChoice? {
+    guard let types = try texts("layer_types") else { return nil }
+    if let other = types.first(where: { $0 != "sliding_attention" && $0 != "full_attention" }) {
+      throw ModelError.unsupported(
+        file: file,
+        key: path + "layer_types",
+        found: "'\(other)'",
+        supported: "full_attention, sliding_attention"
+      )
+    }
+    return .listed(types.map { $0 == "sliding_attention" })
   }
 
   /// Refuses the file where a switch that fedlora does not have is on.

@@ -35,23 +35,14 @@ extension SlicePass {
       }
     }
     flush()
-    if needsGradient, let norm = model.base.finalNorm {
-      backwardNorm(
-        norm,
-        buffers.gradient,
-        input: lastOutput(buffers),
-        buffers.statistics,
-        buffers.statistics + rows,
-        rows
-      )
-    }
+    if needsGradient { backwardFinalNorm(input, buffers) }
     return summary
   }
 
   /// Logits of every token of the slice, tokens × vocabulary, into `target`.
   func languageLogits(_ input: Input, _ buffers: PassBuffers, to target: UnsafeMutablePointer<Float>) {
     normLastLayer(input, buffers)
-    formLogits(buffers.finalNormed, rows: input.tokenCount, to: target)
+    formLogits(buffers.finalNormed, rows: input.tokenCount, to: target, scratch: buffers.languageScratch)
   }
 
   private func lastOutput(_ buffers: PassBuffers) -> UnsafePointer<Float> {
@@ -59,7 +50,21 @@ extension SlicePass {
     return UnsafePointer(last < 0 ? buffers.embedded : buffers.layer(last).output)
   }
 
-  /// The last layer's output after the final norm, into `buffers.finalNormed`.
+  /// Turns the gradient of the final norm's output, in `buffers.gradient`, into that of the last layer's output.
+  func backwardFinalNorm(_ input: Input, _ buffers: PassBuffers) {
+    guard let norm = model.base.finalNorm else { return }
+    let rows = input.tokenCount
+    backwardNorm(
+      norm,
+      buffers.gradient,
+      input: lastOutput(buffers),
+      buffers.statistics,
+      buffers.statistics + rows,
+      rows
+    )
+  }
+
+  /// Leaves the last layer's output after the final norm in `buffers.finalNormed`.
   func normLastLayer(_ input: Input, _ buffers: PassBuffers) {
     let rows = input.tokenCount
     if let norm = model.base.finalNorm {
@@ -76,13 +81,19 @@ extension SlicePass {
     }
   }
 
-  /// Logits of `rows` normed vectors, rows × vocabulary.
-  func formLogits(_ x: UnsafePointer<Float>, rows: Int, to logits: UnsafeMutablePointer<Float>) {
+  /// Logits, bounded where the model bounds them, of `rows` vectors after the final norm.
+  func formLogits(
+    _ x: UnsafePointer<Float>,
+    rows: Int,
+    to logits: UnsafeMutablePointer<Float>,
+    scratch: UnsafeMutablePointer<Float>
+  ) {
     guard let head = model.base.languageHead else {
       preconditionFailure("a bare encoder was asked for what only a language model has")
     }
-    let (hidden, vocabulary) = (model.base.spec.hiddenSize, model.base.spec.vocabularySize)
-    BLAS.sgemmTransposed(m: rows, n: vocabulary, k: hidden, a: x, b: head, c: logits)
+    let vocabulary = model.base.spec.vocabularySize
+    head.multiply(x, rows: rows, transposed: true, into: logits, accumulates: false, scratch: scratch)
+    if let cap = model.base.spec.logitCap { fl_soft_cap(logits, rows * vocabulary, 1, cap) }
   }
 
   /// Loss, and gradient with respect to the normed vectors, of the tokens at `places`.
@@ -100,33 +111,32 @@ extension SlicePass {
     for (row, place) in places.enumerated() {
       (buffers.languageRows + row * hidden).update(from: buffers.finalNormed + place * hidden, count: hidden)
     }
-    formLogits(buffers.languageRows, rows: places.count, to: logits)
+    formLogits(buffers.languageRows, rows: places.count, to: logits, scratch: buffers.languageScratch)
     var logSumExp: Float = 0
     for (row, place) in places.enumerated() {
       let values = logits + row * vocabulary
       let target = Int(input.batch.targets[input.firstToken + place])
       let found = values[target]
       if found == fl_largest(values, vocabulary) { summary.correct += 1 }
+      if needsGradient, let cap = model.base.spec.logitCap {
+        fl_soft_cap_slope(values, buffers.logitSlopes, vocabulary, 1, cap)
+      }
       fl_softmax_rows(values, &logSumExp, 1, vocabulary, 1)
       summary.lossSum += Double(logSumExp) - Double(found)
       summary.count += 1
       guard needsGradient else { continue }
       values[target] -= 1
       fl_scale(factors[row], values, vocabulary)
+      if model.base.spec.logitCap != nil { fl_multiply(values, buffers.logitSlopes, vocabulary) }
     }
     guard needsGradient else { return }
-    BLAS.sgemm(
-      transA: false,
-      transB: false,
-      m: places.count,
-      n: hidden,
-      k: vocabulary,
-      a: logits,
-      lda: vocabulary,
-      b: head,
-      ldb: hidden,
-      c: buffers.languageRows,
-      ldc: hidden
+    head.multiply(
+      logits,
+      rows: places.count,
+      transposed: false,
+      into: buffers.languageRows,
+      accumulates: false,
+      scratch: buffers.languageScratch
     )
     for (row, place) in places.enumerated() {
       (buffers.gradient + place * hidden).update(from: buffers.languageRows + row * hidden, count: hidden)

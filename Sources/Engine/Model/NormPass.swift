@@ -14,9 +14,9 @@ extension SlicePass {
   ) {
     let spec = model.base.spec
     if let beta = norm.beta {
-      fl_layernorm_forward(x, norm.gamma, beta, spec.normEpsilon, y, mean, scale, rows, spec.hiddenSize)
+      fl_layernorm_forward(x, norm.gamma, beta, spec.normEpsilon, y, mean, scale, rows, norm.width)
     } else {
-      fl_rmsnorm_forward(x, norm.gamma, spec.normEpsilon, y, scale, rows, spec.hiddenSize)
+      fl_rmsnorm_forward(x, norm.gamma, spec.normEpsilon, y, scale, rows, norm.width)
     }
   }
 
@@ -43,11 +43,11 @@ extension SlicePass {
         mean,
         scale,
         rows,
-        spec.hiddenSize
+        norm.width
       )
     } else {
-      fl_add(x, residual, rows * spec.hiddenSize)
-      fl_rmsnorm_forward(x, norm.gamma, spec.normEpsilon, y, scale, rows, spec.hiddenSize)
+      fl_add(x, residual, rows * norm.width)
+      fl_rmsnorm_forward(x, norm.gamma, spec.normEpsilon, y, scale, rows, norm.width)
     }
   }
 
@@ -60,11 +60,10 @@ extension SlicePass {
     _ scale: UnsafePointer<Float>,
     _ rows: Int
   ) {
-    let hidden = model.base.spec.hiddenSize
     if norm.beta == nil {
-      fl_rmsnorm_backward(gradient, x, scale, norm.gamma, gradient, rows, hidden)
+      fl_rmsnorm_backward(gradient, x, scale, norm.gamma, gradient, rows, norm.width)
     } else {
-      fl_layernorm_backward(gradient, x, mean, scale, norm.gamma, gradient, rows, hidden)
+      fl_layernorm_backward(gradient, x, mean, scale, norm.gamma, gradient, rows, norm.width)
     }
   }
 }

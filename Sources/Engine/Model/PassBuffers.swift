@@ -4,16 +4,21 @@ struct LayerBuffers {
   let query, context: UnsafeMutablePointer<Float>
   /// T × all heads of keys and values each.
   let key, value: UnsafeMutablePointer<Float>
-  /// T × hidden each. `normed` is attention's input where norms stand before it, `feedForwardSum` the last norm's where they
-  /// stand after; the other has no elements.
-  let normed, attentionSum, middle, feedForwardSum, output: UnsafeMutablePointer<Float>
+  /// T × hidden each. `normed` is attention's input where norms stand before it; `feedForwardSum` is the last norm's input where
+  /// norms stand after or around, and `attentionBlock` what attention gives where they stand around; else without elements.
+  let normed, attentionBlock, attentionSum, middle, feedForwardSum, output: UnsafeMutablePointer<Float>
+  /// As `query` and `key`, before their heads are normed, and T × heads each: the scales of those norms; without elements where
+  /// heads are not normed.
+  let rawQuery, rawKey, queryScale, keyScale: UnsafeMutablePointer<Float>
+  /// T each, of the norms on what the blocks give; without elements where there are none.
+  let attentionBlockMean, attentionBlockScale, feedForwardBlockMean, feedForwardBlockScale: UnsafeMutablePointer<Float>
   /// T × feed-forward: before the activation, and the gate before its own; without elements where there is none.
   let preActivation, gate: UnsafeMutablePointer<Float>
   /// heads × T: log-sum-exp of every attention row.
   let logSumExp: UnsafeMutablePointer<Float>
   /// T each.
   let attentionMean, attentionScale, feedForwardMean, feedForwardScale: UnsafeMutablePointer<Float>
-  /// By `LayerModule.rawValue`, T × rank: the adapter's A-side output.
+  /// By `LayerModule.rawValue`, T × rank where there is an adapter: the adapter's A-side output.
   let down: [UnsafeMutablePointer<Float>?]
 }
 
@@ -45,18 +50,27 @@ struct PassBuffers {
   let activation, gradActivation, gradGate: UnsafeMutablePointer<Float>
   /// T × hidden; T × hidden or all heads of queries, whichever is wider.
   let gradient, gradResidual: UnsafeMutablePointer<Float>
+  /// T × hidden: the gradient of a block of its own, where norms stand around the blocks or both read the same; else without
+  /// elements.
+  let gradBlock: UnsafeMutablePointer<Float>
+  /// T × the widest fused module: what it gives, or its gradient; without elements where none is.
+  let fused: UnsafeMutablePointer<Float>
   /// As `LayerBuffers.query`, `key` and `value`.
   let gradQuery, gradKey, gradValue: UnsafeMutablePointer<Float>
   /// context × half a head's rotary width each: cosine and sine of every angle.
   let cosine, sine: UnsafeMutablePointer<Float>
   /// Of a language model: the last layer's output after the final norm (T × hidden), and some of its rows with their logits.
   let finalNormed, languageRows, languageLogits: UnsafeMutablePointer<Float>
-  /// T × rank; T × the widest module input.
+  /// A row of slopes of the logits' soft bound; without elements where there is none.
+  let logitSlopes: UnsafeMutablePointer<Float>
+  /// T × rank; T × the widest module input, or what a product with a frozen matrix in few bits needs.
   let gradDown, dropped: UnsafeMutablePointer<Float>
+  /// What products with a language model's head in few bits need.
+  let languageScratch: UnsafeMutablePointer<Float>
   /// Longest, or the heads that share keys, × context.
   let scores: UnsafeMutablePointer<Float>
-  /// longest × longest.
-  let gradScores: UnsafeMutablePointer<Float>
+  /// longest × longest each; the slopes of the scores' soft bound without elements where there is none.
+  let gradScores, scoreSlopes: UnsafeMutablePointer<Float>
   /// sequences × hidden each.
   let gathered, pooled, gradPooled: UnsafeMutablePointer<Float>
   /// sequences × rank; sequences × labels.
@@ -78,24 +92,43 @@ struct PassBuffers {
     let f = spec.feedForwardSize
     let (q, kv) = (spec.queryWidth, spec.keyValueWidth)
     let r = model.adapter.rank
-    let (before, after) = spec.normPlacement == .pre ? (h, 0) : (0, h)
-    let gateSize = spec.feedForward == .gatedSilu ? f : 0
+    let before = spec.normPlacement == .post ? 0 : h
+    let after = spec.normPlacement == .pre ? 0 : h
+    let around = spec.normPlacement == .around ? h : 0
+    let aroundRow = around == 0 ? 0 : 1
+    let (normedHeads, normedKeys) = spec.normsHeads ? (spec.headCount, spec.keyValueHeadCount) : (0, 0)
+    let normedSize = (normedHeads + normedKeys) * (spec.headSize + 1)
+    let ownBlock = around > 0 || spec.residual == .parallel ? h : 0
+    let fusedSize =
+      [LayerModule.queryKeyValue, .feedForwardGateIn].filter(spec.has).map { $0.sizes(spec).output }.max() ?? 0
+    let slopes = spec.attentionCap == nil ? 0 : capacity.longest * capacity.longest
+    let logitSlopeSize = model.head == nil && spec.logitCap != nil ? spec.vocabularySize : 0
+    let gateSize = spec.feedForward.isGated ? f : 0
     let angles = capacity.context * spec.rotaryWidth / 2
     let scoreSize = max(capacity.longest, spec.headCount / spec.keyValueHeadCount) * capacity.context
     let labels = model.head?.labelCount ?? 0
     let chunk = model.head == nil ? PassBuffers.languageRows(spec.vocabularySize) : 0
-    let finalSize = model.head == nil ? t * h : 0
+    let finalSize = model.head == nil || model.base.finalNorm != nil ? t * h : 0
     let foldedSize = 2 * (model.projections?.largestOutput ?? 0) * r
     let firstSaved = capacity.isTraining ? min(model.lowestAdaptedLayer, spec.layerCount) : spec.layerCount
     let scratchCount = min(2, firstSaved)
-    let layerSize = t * (2 * q + 2 * kv + 4 * h + f + gateSize + spec.headCount + 4 + spec.modules.count * r)
-    let widest = max(h, f, q)
+    let layerSize =
+      t
+      * (2 * q + 2 * kv + 3 * h + before + around + after + f + gateSize + normedSize + spec.headCount + 4 + 4
+        * aroundRow
+        + spec.modules.count * r)
+    let droppedSize = max(t * max(h, f, q), model.base.scratchCount(rows: max(t, s)))
+    let languageScratchSize = model.base.languageHead.map { head in
+      max(head.scratchCount(rows: t, transposed: true), head.scratchCount(rows: chunk, transposed: false))
+    }
+    let languageScratchCount = model.head == nil ? languageScratchSize ?? 0 : 0
     let total =
       (spec.layerCount - firstSaved + scratchCount) * layerSize
-      + t * (2 * h + max(h, q) + q + 2 * kv + 2 * f + gateSize + widest + 2) + max(t, s) * r
-      + scoreSize + capacity.longest * capacity.longest + 2 * angles + s * (3 * h + r + labels)
-      + finalSize + chunk * (h + spec.vocabularySize) + foldedSize
-    arena.reset(toHold: total, buffers: (spec.layerCount - firstSaved + scratchCount) * 24 + 40)
+      + t * (2 * h + max(h, q) + q + 2 * kv + 2 * f + gateSize + ownBlock + fusedSize + 2) + max(t, s) * r
+      + scoreSize + capacity.longest * capacity.longest + slopes + 2 * angles + s * (3 * h + r + labels)
+      + logitSlopeSize
+      + finalSize + chunk * (h + spec.vocabularySize) + foldedSize + droppedSize + languageScratchCount
+    arena.reset(toHold: total, buffers: (spec.layerCount - firstSaved + scratchCount) * 36 + 49)
     func makeLayer(_ slots: [AdaptedModel.Slot?]) -> LayerBuffers {
       LayerBuffers(
         query: arena.take(t * q),
@@ -103,10 +136,19 @@ struct PassBuffers {
         key: arena.take(t * kv),
         value: arena.take(t * kv),
         normed: arena.take(t * before),
+        attentionBlock: arena.take(t * around),
         attentionSum: arena.take(t * h),
         middle: arena.take(t * h),
         feedForwardSum: arena.take(t * after),
         output: arena.take(t * h),
+        rawQuery: arena.take(t * normedHeads * spec.headSize),
+        rawKey: arena.take(t * normedKeys * spec.headSize),
+        queryScale: arena.take(t * normedHeads),
+        keyScale: arena.take(t * normedKeys),
+        attentionBlockMean: arena.take(t * aroundRow),
+        attentionBlockScale: arena.take(t * aroundRow),
+        feedForwardBlockMean: arena.take(t * aroundRow),
+        feedForwardBlockScale: arena.take(t * aroundRow),
         preActivation: arena.take(t * f),
         gate: arena.take(t * gateSize),
         logSumExp: arena.take(t * spec.headCount),
@@ -121,7 +163,7 @@ struct PassBuffers {
     self.firstSaved = firstSaved
     saved = (firstSaved..<spec.layerCount).map { makeLayer(model.slots[$0]) }
     // In evaluation a shared layer may carry any module's adapter.
-    let anySlots = model.slots.reduce([AdaptedModel.Slot?](repeating: nil, count: spec.modules.count)) {
+    let anySlots = model.slots.reduce([AdaptedModel.Slot?](repeating: nil, count: LayerModule.allCases.count)) {
       zip($0, $1).map { $0 ?? $1 }
     }
     scratchLayers = (0..<scratchCount).map { _ in makeLayer(anySlots) }
@@ -131,6 +173,8 @@ struct PassBuffers {
     gradGate = arena.take(t * gateSize)
     gradient = arena.take(t * h)
     gradResidual = arena.take(t * max(h, q))
+    gradBlock = arena.take(t * ownBlock)
+    fused = arena.take(t * fusedSize)
     gradQuery = arena.take(t * q)
     gradKey = arena.take(t * kv)
     gradValue = arena.take(t * kv)
@@ -139,10 +183,13 @@ struct PassBuffers {
     finalNormed = arena.take(finalSize)
     languageRows = arena.take(chunk * h)
     languageLogits = arena.take(chunk * spec.vocabularySize)
+    logitSlopes = arena.take(logitSlopeSize)
     gradDown = arena.take(max(t, s) * r)
-    dropped = arena.take(t * widest)
+    dropped = arena.take(droppedSize)
+    languageScratch = arena.take(languageScratchCount)
     scores = arena.take(scoreSize)
     gradScores = arena.take(capacity.longest * capacity.longest)
+    scoreSlopes = arena.take(slopes)
     gathered = arena.take(s * h)
     pooled = arena.take(s * h)
     gradPooled = arena.take(s * h)

@@ -1,8 +1,6 @@
-import CKernels
-
 /// One layer with norms after the residual sums, forward and backward.
 ///
-/// Forward: u = norm(x + Wₒ attention(x)), y = norm(u + W₂ gelu(W₁ u)).
+/// Forward: u = norm(x + Wₒ attention(x)), y = norm(u + W₂ f(W₁ u)).
 extension SlicePass {
   func forwardPostNormLayer(_ index: Int, _ x: UnsafePointer<Float>, _ input: Input, _ buffers: PassBuffers) {
     let spec = model.base.spec
@@ -15,11 +13,11 @@ extension SlicePass {
     run(.query, x, to: own.query)
     run(.key, x, to: own.key)
     run(.value, x, to: own.value)
-    withOffsets(input) { attention.forward(own, offsets: $0, scores: buffers.scores) }
+    withOffsets(input) { attention(of: index).forward(own, offsets: $0, scores: buffers.scores) }
     run(.attentionOutput, own.context, to: own.attentionSum)
     addAndNorm(layer.attentionNorm, own.attentionSum, x, to: own.middle, own.attentionMean, own.attentionScale, rows)
     run(.feedForwardIn, own.middle, to: own.preActivation)
-    fl_gelu_forward(own.preActivation, buffers.activation, rows * spec.feedForwardSize)
+    spec.feedForward.activation.forward(own.preActivation, to: buffers.activation, rows * spec.feedForwardSize)
     run(.feedForwardOut, buffers.activation, to: own.feedForwardSum)
     addAndNorm(
       layer.feedForwardNorm,
@@ -81,7 +79,7 @@ extension SlicePass {
     let needsMiddle = !isLowest || has(.query, .key, .value, .attentionOutput)
     let needsActivation = needsMiddle || has(.feedForwardIn)
     if has(.feedForwardOut) {
-      fl_gelu_forward(own.preActivation, buffers.activation, rows * spec.feedForwardSize)
+      spec.feedForward.activation.forward(own.preActivation, to: buffers.activation, rows * spec.feedForwardSize)
     }
     run(
       .feedForwardOut,
@@ -91,7 +89,7 @@ extension SlicePass {
       overwrite: true
     )
     guard needsActivation else { return }
-    fl_gelu_backward(own.preActivation, buffers.gradActivation, buffers.gradActivation, rows * spec.feedForwardSize)
+    spec.feedForward.activation.backward(own.preActivation, buffers.gradActivation, rows * spec.feedForwardSize)
     run(
       .feedForwardIn,
       buffers.gradActivation,
@@ -120,7 +118,7 @@ extension SlicePass {
     )
     guard needsContext else { return }
     withOffsets(input) {
-      attention.backward(
+      attention(of: index).backward(
         own,
         gradContext: buffers.gradResidual,
         offsets: $0,
@@ -128,7 +126,8 @@ extension SlicePass {
         gradKey: buffers.gradKey,
         gradValue: buffers.gradValue,
         scores: buffers.scores,
-        gradScores: buffers.gradScores
+        gradScores: buffers.gradScores,
+        slopes: buffers.scoreSlopes
       )
     }
     let dx = isLowest ? nil : buffers.gradient

@@ -2,76 +2,36 @@ import CKernels
 
 /// One layer with norms before attention and before the feed-forward block, forward and backward.
 ///
-/// Forward: u = x + Wₒ attention(norm(x)), y = u + F(norm(u)); F is W₂ gelu(W₁ ·) or W₂ (silu(W_g ·) ∘ W₁ ·).
+/// Forward: u = x + Wₒ attention(norm(x)), y = u + F(norm(u)). Where both blocks read the same, y = u + F(norm(x)). Where norms
+/// stand around the blocks, norm(Wₒ attention(·)) and norm(F(·)) are what is added.
 extension SlicePass {
   func forwardPreNormLayer(_ index: Int, _ x: UnsafePointer<Float>, _ input: Input, _ buffers: PassBuffers) {
     let spec = model.base.spec
     let layer = model.base.layers[index]
     let own = buffers.layer(index)
     let rows = input.tokenCount
-    func run(_ module: LayerModule, _ x: UnsafePointer<Float>, to y: UnsafeMutablePointer<Float>) {
-      forwardModule(module, of: index, x, to: y, input, buffers)
-    }
     forwardNorm(layer.attentionNorm, x, to: own.normed, own.attentionMean, own.attentionScale, rows)
-    run(.query, own.normed, to: own.query)
-    run(.key, own.normed, to: own.key)
-    run(.value, own.normed, to: own.value)
-    rotate(own.query, own.key, input, buffers, sign: 1)
+    projectHeads(index, own.normed, input, buffers)
+    rotate(index, own.query, own.key, input, buffers, sign: 1)
     attend(index, own, input, buffers)
-    run(.attentionOutput, own.context, to: own.attentionSum)
+    if let norm = layer.attentionOutputNorm {
+      forwardModule(.attentionOutput, of: index, own.context, to: own.attentionBlock, input, buffers)
+      let (mean, scale) = (own.attentionBlockMean, own.attentionBlockScale)
+      forwardNorm(norm, own.attentionBlock, to: own.attentionSum, mean, scale, rows)
+    } else {
+      forwardModule(.attentionOutput, of: index, own.context, to: own.attentionSum, input, buffers)
+    }
     fl_add(own.attentionSum, x, rows * spec.hiddenSize)
-    forwardNorm(
-      layer.feedForwardNorm,
-      own.attentionSum,
-      to: own.middle,
-      own.feedForwardMean,
-      own.feedForwardScale,
-      rows
-    )
-    if spec.feedForward == .gatedSilu { run(.feedForwardGate, own.middle, to: own.gate) }
-    run(.feedForwardIn, own.middle, to: own.preActivation)
-    activate(own, buffers, rows)
-    run(.feedForwardOut, buffers.activation, to: own.output)
+    let read = spec.residual == .parallel ? x : UnsafePointer(own.attentionSum)
+    forwardNorm(layer.feedForwardNorm, read, to: own.middle, own.feedForwardMean, own.feedForwardScale, rows)
+    if let norm = layer.feedForwardOutputNorm {
+      forwardFeedForward(index, own.middle, to: own.feedForwardSum, input, buffers)
+      let (mean, scale) = (own.feedForwardBlockMean, own.feedForwardBlockScale)
+      forwardNorm(norm, own.feedForwardSum, to: own.output, mean, scale, rows)
+    } else {
+      forwardFeedForward(index, own.middle, to: own.output, input, buffers)
+    }
     fl_add(own.output, own.attentionSum, rows * spec.hiddenSize)
-  }
-
-  private func activate(_ own: LayerBuffers, _ buffers: PassBuffers, _ rows: Int) {
-    let count = rows * model.base.spec.feedForwardSize
-    switch model.base.spec.feedForward {
-    case .gelu: fl_gelu_forward(own.preActivation, buffers.activation, count)
-    case .gatedSilu: fl_silu_gate_forward(own.gate, own.preActivation, buffers.activation, count)
-    }
-  }
-
-  /// Turns queries and keys by their places' angles, or their gradients back.
-  private func rotate(
-    _ query: UnsafeMutablePointer<Float>,
-    _ key: UnsafeMutablePointer<Float>,
-    _ input: Input,
-    _ buffers: PassBuffers,
-    sign: Float
-  ) {
-    let spec = model.base.spec
-    guard spec.rotaryWidth > 0 else { return }
-    withOffsets(input) { offsets in
-      for sequence in 0..<(offsets.count - 1) {
-        let start = offsets[sequence] - offsets[0]
-        let length = offsets[sequence + 1] - offsets[sequence]
-        let angles = input.past(input.sequences.lowerBound + sequence) * spec.rotaryWidth / 2
-        for (x, heads) in [(query, spec.headCount), (key, spec.keyValueHeadCount)] {
-          fl_rotate(
-            x + start * heads * spec.headSize,
-            buffers.cosine + angles,
-            buffers.sine + angles,
-            length,
-            heads,
-            spec.headSize,
-            spec.rotaryWidth,
-            sign
-          )
-        }
-      }
-    }
   }
 
   /// `buffers.gradient` holds dy on entry and dx on return; below the lowest adapted layer nobody needs dx, so there
@@ -83,111 +43,94 @@ extension SlicePass {
     trained: TrainedKinds,
     gradients: GradientTarget
   ) {
-    let spec = model.base.spec
+    let way = LayerBackward(
+      index: index,
+      input: input,
+      buffers: buffers,
+      trained: trained,
+      gradients: gradients,
+      slots: model.slots[index]
+    )
     let layer = model.base.layers[index]
-    let own = buffers.layer(index)
-    let rows = input.tokenCount
+    let (own, count) = (way.own, way.rows * model.base.spec.hiddenSize)
     let x = UnsafePointer(index == 0 ? buffers.embedded : buffers.layer(index - 1).output)
     let isLowest = index == model.lowestAdaptedLayer
-    func has(_ modules: LayerModule...) -> Bool {
-      modules.contains { $0.rawValue < model.slots[index].count && model.slots[index][$0.rawValue] != nil }
+    let needsContext = !isLowest || way.has(.query, .key, .value, .queryKeyValue)
+    let needsAttention = needsContext || way.has(.attentionOutput)
+    guard model.base.spec.residual == .parallel else {
+      // y = u + F(norm(u)): dy goes to u as it is, and to F; then the same for u = x + attention(norm(x)).
+      let needsMiddle = needsAttention
+      backwardBlock(way, from: own.attentionSum, to: needsMiddle ? buffers.gradResidual : nil)
+      guard needsMiddle else { return }
+      fl_add(buffers.gradient, buffers.gradResidual, count)
+      backwardAttention(way, layer, x, needsContext: needsContext, isLowest: isLowest)
+      if !isLowest { fl_add(buffers.gradient, buffers.gradResidual, count) }
+      return
     }
-    func run(
-      _ module: LayerModule,
-      _ dy: UnsafePointer<Float>,
-      input moduleInput: UnsafePointer<Float>,
-      to dx: UnsafeMutablePointer<Float>?,
-      overwrite: Bool
-    ) {
-      backwardModule(
-        module,
-        of: index,
-        dy,
-        from: moduleInput,
-        to: dx,
-        overwrite: overwrite,
-        input,
-        buffers,
-        trained,
-        gradients
-      )
-    }
-
-    // y = u + F(norm(u)): dy goes to u as it is, and to F.
-    let needsAttention = !isLowest || has(.query, .key, .value, .attentionOutput)
-    let needsActivation = needsAttention || has(.feedForwardGate, .feedForwardIn)
-    if has(.feedForwardOut) { activate(own, buffers, rows) }
-    run(
-      .feedForwardOut,
-      buffers.gradient,
-      input: buffers.activation,
-      to: needsActivation ? buffers.gradActivation : nil,
-      overwrite: true
-    )
-    guard needsActivation else { return }
-    let count = rows * spec.feedForwardSize
-    let gradMiddle = needsAttention ? buffers.gradResidual : nil
-    switch spec.feedForward {
-    case .gelu:
-      fl_gelu_backward(own.preActivation, buffers.gradActivation, buffers.gradActivation, count)
-    case .gatedSilu:
-      fl_silu_gate_backward(
-        own.gate,
-        own.preActivation,
-        buffers.gradActivation,
-        buffers.gradGate,
-        buffers.gradActivation,
-        count
-      )
-      run(.feedForwardGate, buffers.gradGate, input: own.middle, to: gradMiddle, overwrite: true)
-    }
-    run(
-      .feedForwardIn,
-      buffers.gradActivation,
-      input: own.middle,
-      to: gradMiddle,
-      overwrite: spec.feedForward == .gelu
-    )
+    // y = x + attention(norm(x)) + F(norm'(x)): each block gets dy, so what one gives to x waits for the other.
+    backwardBlock(way, from: x, to: isLowest ? nil : buffers.gradBlock)
     guard needsAttention else { return }
-    backwardNorm(
-      layer.feedForwardNorm,
-      buffers.gradResidual,
-      input: own.attentionSum,
-      own.feedForwardMean,
-      own.feedForwardScale,
-      rows
-    )
-    fl_add(buffers.gradient, buffers.gradResidual, rows * spec.hiddenSize)
+    backwardAttention(way, layer, x, needsContext: needsContext, isLowest: isLowest)
+    guard !isLowest else { return }
+    fl_add(buffers.gradient, buffers.gradResidual, count)
+    fl_add(buffers.gradient, buffers.gradBlock, count)
+  }
 
-    // u = x + Wₒ attention(norm(x)).
-    let needsContext = !isLowest || has(.query, .key, .value)
-    run(
-      .attentionOutput,
-      buffers.gradient,
-      input: own.context,
-      to: needsContext ? buffers.gradResidual : nil,
-      overwrite: true
-    )
-    guard needsContext else { return }
-    withOffsets(input) {
-      attention.backward(
+  /// Through the feed-forward block and its norms: `buffers.gradient` is dy and stays, `target` gets the gradient of what the
+  /// first norm read.
+  private func backwardBlock(
+    _ way: LayerBackward,
+    from read: UnsafePointer<Float>,
+    to target: UnsafeMutablePointer<Float>?
+  ) {
+    let (own, buffers, rows) = (way.own, way.buffers, way.rows)
+    let layer = model.base.layers[way.index]
+    var dy = buffers.gradient
+    if let norm = layer.feedForwardOutputNorm {
+      dy = buffers.gradBlock
+      dy.update(from: buffers.gradient, count: rows * norm.width)
+      let (mean, scale) = (own.feedForwardBlockMean, own.feedForwardBlockScale)
+      backwardNorm(norm, dy, input: own.feedForwardSum, mean, scale, rows)
+    }
+    backwardFeedForward(dy, from: own.middle, to: target, way)
+    guard let target else { return }
+    backwardNorm(layer.feedForwardNorm, target, input: read, own.feedForwardMean, own.feedForwardScale, rows)
+  }
+
+  /// Through attention and its norms: `buffers.gradient` is the gradient of what attention adds, and stays; the gradient of `x`
+  /// through attention is left in `buffers.gradResidual`, but in the lowest layer, where nobody needs it.
+  private func backwardAttention(
+    _ way: LayerBackward,
+    _ layer: FrozenModel.Layer,
+    _ x: UnsafePointer<Float>,
+    needsContext: Bool,
+    isLowest: Bool
+  ) {
+    let (own, buffers, rows) = (way.own, way.buffers, way.rows)
+    var dy = buffers.gradient
+    if let norm = layer.attentionOutputNorm {
+      dy = buffers.gradBlock
+      dy.update(from: buffers.gradient, count: rows * norm.width)
+      backwardNorm(norm, dy, input: own.attentionBlock, own.attentionBlockMean, own.attentionBlockScale, rows)
+    }
+    let gradContext = needsContext ? buffers.gradResidual : nil
+    backwardModule(.attentionOutput, dy, from: own.context, to: gradContext, overwrite: true, way)
+    guard let gradContext else { return }
+    withOffsets(way.input) {
+      attention(of: way.index).backward(
         own,
-        gradContext: buffers.gradResidual,
+        gradContext: gradContext,
         offsets: $0,
         gradQuery: buffers.gradQuery,
         gradKey: buffers.gradKey,
         gradValue: buffers.gradValue,
         scores: buffers.scores,
-        gradScores: buffers.gradScores
+        gradScores: buffers.gradScores,
+        slopes: buffers.scoreSlopes
       )
     }
-    rotate(buffers.gradQuery, buffers.gradKey, input, buffers, sign: -1)
-    let gradNormed = isLowest ? nil : buffers.gradResidual
-    run(.query, buffers.gradQuery, input: own.normed, to: gradNormed, overwrite: true)
-    run(.key, buffers.gradKey, input: own.normed, to: gradNormed, overwrite: false)
-    run(.value, buffers.gradValue, input: own.normed, to: gradNormed, overwrite: false)
+    backwardHeads(to: isLowest ? nil : buffers.gradResidual, way)
     guard !isLowest else { return }
     backwardNorm(layer.attentionNorm, buffers.gradResidual, input: x, own.attentionMean, own.attentionScale, rows)
-    fl_add(buffers.gradient, buffers.gradResidual, rows * spec.hiddenSize)
   }
 }

@@ -11,6 +11,9 @@ public struct RotaryPositions: Sendable, Equatable {
     case linear(factor: Double)
     /// Long waves divided by a factor, short ones kept, and those between blended, as Llama 3.1 does.
     case llama3(factor: Double, lowFrequencyFactor: Double, highFrequencyFactor: Double, originalPositions: Int)
+    /// Each divided by a factor of its own, and what is turned made longer by `stretch` (LongRoPE, Ding and others,
+    /// arXiv:2402.13753): the factors for sequences of at most the positions that the model was first trained with.
+    case long(factors: [Double], stretch: Double)
   }
 
   /// Base of the frequencies: frequency(j) = base^(−2 j / width).
@@ -33,18 +36,25 @@ public struct RotaryPositions: Sendable, Equatable {
         if waves > high { return plain }
         let share = (waves - low) / (high - low)
         return (1 - share) * plain / factor + share * plain
+      case .long(let factors, _): return plain / factors[pair]
       }
     }
   }
 
-  /// Writes cosine and sine of every angle of the first `count` places, each `count` × `width / 2`.
+  /// What the turned elements are multiplied by.
+  public var stretch: Double {
+    if case .long(_, let stretch) = scaling { return stretch }
+    return 1
+  }
+
+  /// Writes cosine and sine, times `stretch`, of every angle of the first `count` places, each `count` × `width / 2`.
   func tabulate(_ count: Int, cosine: UnsafeMutablePointer<Float>, sine: UnsafeMutablePointer<Float>) {
-    let frequencies = self.frequencies
+    let (frequencies, stretch) = (self.frequencies, self.stretch)
     for place in 0..<count {
       for (pair, frequency) in frequencies.enumerated() {
         let angle = Double(place) * frequency
-        cosine[place * frequencies.count + pair] = Float(cos(angle))
-        sine[place * frequencies.count + pair] = Float(sin(angle))
+        cosine[place * frequencies.count + pair] = Float(cos(angle) * stretch)
+        sine[place * frequencies.count + pair] = Float(sin(angle) * stretch)
       }
     }
   }

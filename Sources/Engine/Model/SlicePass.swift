@@ -4,8 +4,8 @@ import FedLoRALinearAlgebra
 /// The forward and backward pass of one slice of a batch on one thread.
 ///
 /// Forward, for T tokens of S whole sequences:
-/// embeddings (T × hidden) → layers → pooling (S × hidden) → logits (S × labels), or, in a language model, → final norm →
-/// logits of the tokens with a target.
+/// embeddings (T × hidden) → layers → final norm, where there is one → pooling (S × hidden) → logits (S × labels), or, in a
+/// language model, logits of the tokens with a target.
 /// Backward follows the same way back and stops below the lowest layer with an adapter.
 ///
 /// `@unchecked Sendable`: each instance belongs to one worker thread of a `ModelRunner`.
@@ -50,11 +50,17 @@ final class SlicePass: @unchecked Sendable {
     for layer in 0..<model.base.spec.layerCount {
       switch model.base.spec.normPlacement {
       case .post: forwardPostNormLayer(layer, x, input, buffers)
-      case .pre: forwardPreNormLayer(layer, x, input, buffers)
+      case .pre, .around: forwardPreNormLayer(layer, x, input, buffers)
       }
       x = UnsafePointer(buffers.layer(layer).output)
     }
-    if model.head != nil { forwardHead(x, input, buffers) }
+    if model.head != nil {
+      if model.base.finalNorm != nil {
+        normLastLayer(input, buffers)
+        x = UnsafePointer(buffers.finalNormed)
+      }
+      forwardHead(x, input, buffers)
+    }
     return buffers.logits
   }
 
@@ -94,11 +100,12 @@ final class SlicePass: @unchecked Sendable {
       guard backwardHead(input, buffers, trained: trained, gradients: gradients, needsPooled: needsPooled) else {
         return
       }
+      backwardFinalNorm(input, buffers)
     }
     for layer in stride(from: spec.layerCount - 1, through: model.lowestAdaptedLayer, by: -1) {
       switch spec.normPlacement {
       case .post: backwardPostNormLayer(layer, input, buffers, trained: trained, gradients: gradients)
-      case .pre: backwardPreNormLayer(layer, input, buffers, trained: trained, gradients: gradients)
+      case .pre, .around: backwardPreNormLayer(layer, input, buffers, trained: trained, gradients: gradients)
       }
     }
   }
@@ -135,7 +142,8 @@ final class SlicePass: @unchecked Sendable {
       let past = input.past(sequence)
       for (position, token) in (input.batch.offsets[sequence]..<input.batch.offsets[sequence + 1]).enumerated() {
         let row = summed + (token - first) * hidden
-        row.update(from: base.wordEmbeddings + Int(input.batch.tokens[token]) * hidden, count: hidden)
+        base.wordEmbeddings.copyRows(from: Int(input.batch.tokens[token]), to: row)
+        if base.spec.embeddingScale != 1 { fl_scale(base.spec.embeddingScale, row, hidden) }
         if let positions = base.positionEmbeddings {
           fl_add(row, positions + (base.spec.positionOffset + past + position) * hidden, hidden)
         }
@@ -151,11 +159,10 @@ final class SlicePass: @unchecked Sendable {
 
   func adapted(_ layer: Int, _ module: LayerModule, _ buffers: PassBuffers) -> AdaptedLinear {
     if let linear = merged?.linear(layer, module) { return adapted(linear, slot: nil, buffers) }
-    return adapted(
-      model.base.layers[layer].modules[module.rawValue],
-      slot: model.slots[layer][module.rawValue],
-      buffers
-    )
+    guard let linear = model.base.layers[layer].modules[module.rawValue] else {
+      preconditionFailure("layers of \(model.base.spec.family) have no module \(module)")
+    }
+    return adapted(linear, slot: model.slots[layer][module.rawValue], buffers)
   }
 
   func adapted(_ linear: FrozenModel.Linear, slot: AdaptedModel.Slot?, _ buffers: PassBuffers) -> AdaptedLinear {
@@ -175,13 +182,16 @@ final class SlicePass: @unchecked Sendable {
     }
   }
 
-  var attention: Attention {
+  /// Attention as layer `layer` has it.
+  func attention(of layer: Int) -> Attention {
     let spec = model.base.spec
     return Attention(
       headCount: spec.headCount,
       keyValueHeadCount: spec.keyValueHeadCount,
       headSize: spec.headSize,
-      direction: spec.attention
+      direction: spec.attention(of: layer),
+      factor: spec.attentionScale,
+      cap: spec.attentionCap
     )
   }
 }

@@ -15,14 +15,39 @@ public struct TransformerSpec: Sendable, Equatable {
     case post
     /// Before attention and before the feed-forward block, and once after the last layer, as in Llama.
     case pre
+    /// As `pre`, and also on what each of the two blocks gives before it is added, as in Gemma 2.
+    case around
   }
 
-  /// The feed-forward block.
-  public enum FeedForward: String, Sendable {
-    /// W₂ gelu(W₁ x), with the exact gelu x Φ(x).
-    case gelu
-    /// W₂ (silu(W_gate x) ∘ W₁ x).
-    case gatedSilu
+  /// The feed-forward block: W₂ f(W₁ x), or W₂ (f(W_gate x) ∘ W₁ x) where it is gated.
+  public struct FeedForward: Sendable, Equatable {
+    /// The function f.
+    public let activation: Activation
+    /// Whether it has a gate.
+    public let isGated: Bool
+
+    /// The exact GELU without a gate, as in BERT.
+    public static let gelu = FeedForward(activation: .gelu, isGated: false)
+    /// SiLU with a gate, as in Llama.
+    public static let gatedSilu = FeedForward(activation: .silu, isGated: true)
+  }
+
+  /// How queries, keys and values are projected.
+  public enum QueryKeyValue: String, Sendable {
+    /// Each by a module of its own.
+    case separate
+    /// By one module, whose outputs are all queries, then all keys, then all values.
+    case blocks
+    /// By one module, whose outputs are one head's queries, keys and values, then the next head's.
+    case byHead = "by-head"
+  }
+
+  /// What the feed-forward block of a layer reads.
+  public enum Residual: String, Sendable {
+    /// The sum after attention: u = x + attention(norm(x)), y = u + F(norm(u)).
+    case sequential
+    /// The layer's own input: y = x + attention(norm(x)) + F(norm'(x)), as in GPT-J and GPT-NeoX.
+    case parallel
   }
 
   /// How a token's place enters.
@@ -73,10 +98,34 @@ public struct TransformerSpec: Sendable, Equatable {
   public let feedForward: FeedForward
   /// How a token's place enters.
   public let positions: Positions
-  /// Which tokens a token attends to.
+  /// Which tokens a token attends to, in the layers that `windowedLayers` chooses.
   public let attention: AttentionDirection
   /// The linear modules of a layer that have no bias.
   public let modulesWithoutBias: Set<LayerModule>
+  /// How queries, keys and values are projected.
+  public internal(set) var queryKeyValue = QueryKeyValue.separate
+  /// Whether one module gives the gate and what it gates, in this order.
+  public internal(set) var fusesGate = false
+  /// Whether weights stand as inputs × outputs rather than outputs × inputs.
+  public internal(set) var storesInputsFirst = false
+  /// What the feed-forward block reads.
+  public internal(set) var residual = Residual.sequential
+  /// Added to a norm's stored weight: 1 where a family stores the difference from one.
+  public internal(set) var normOffset: Float = 0
+  /// Whether each head's query and key are normed before they are turned.
+  public internal(set) var normsHeads = false
+  /// Factor on the word embeddings.
+  public internal(set) var embeddingScale: Float = 1
+  /// What the scores are scaled by, where that is not 1 / √headSize.
+  public internal(set) var attentionFactor: Float?
+  /// c of the attention scores' soft bound c · tanh(score / c); nil for none.
+  public internal(set) var attentionCap: Float?
+  /// c of the logits' soft bound c · tanh(logit / c); nil for none.
+  public internal(set) var logitCap: Float?
+  /// The layers whose attention has the window; others see everything before.
+  public internal(set) var windowedLayers = LayerChoice.all
+  /// The layers whose queries and keys are turned, where positions are rotary.
+  public internal(set) var rotaryLayers = LayerChoice.all
 
   /// Width of all heads of queries together.
   public var queryWidth: Int { headCount * headSize }
@@ -89,54 +138,26 @@ public struct TransformerSpec: Sendable, Equatable {
   }
   /// Whether it can predict the next token.
   public var isDecoder: Bool { attention != .bidirectional }
-  /// The linear modules of a layer, by `LayerModule.rawValue`.
-  var modules: [LayerModule] {
-    LayerModule.allCases.filter { $0 != .feedForwardGate || feedForward == .gatedSilu }
+  /// What the attention scores are scaled by.
+  var attentionScale: Float { attentionFactor ?? 1 / Float(headSize).squareRoot() }
+  /// Which tokens a token of layer `layer` attends to.
+  public func attention(of layer: Int) -> AttentionDirection {
+    if case .causal = attention, !windowedLayers.contains(layer) { return .causal(window: nil) }
+    return attention
   }
-}
-
-/// The linear modules of one layer.
-public enum LayerModule: Int, Sendable, CaseIterable {
-  /// Attention's queries.
-  case query
-  /// Attention's keys.
-  case key
-  /// Attention's values.
-  case value
-  /// The projection after attention.
-  case attentionOutput
-  /// The feed-forward block's widening projection.
-  case feedForwardIn
-  /// The feed-forward block's narrowing projection.
-  case feedForwardOut
-  /// The gate of a gated feed-forward block; other blocks have none, so it is the last.
-  case feedForwardGate
-}
-
-/// Where a family keeps its tensors, and what its modules are called to the outside (and so to PEFT).
-public struct TensorNames: Sendable {
-  /// `[vocabulary, hidden]`.
-  public let wordEmbeddings: String
-  /// `[positions, hidden]`, or nil where positions are not learned.
-  public let positionEmbeddings: String?
-  /// `[types, hidden]`, or nil where there are no token types.
-  public let tokenTypeEmbeddings: String?
-  /// Module of the norm after the embeddings, or nil where there is none.
-  public let embeddingNorm: String?
-  /// Path of a layer's linear module, without `.weight`.
-  public let module: @Sendable (_ layer: Int, _ module: LayerModule) -> String
-  /// Path of a layer's norm after attention, or before it where norms stand before.
-  public let attentionNorm: @Sendable (_ layer: Int) -> String
-  /// Path of a layer's norm after the feed-forward block, or before it where norms stand before.
-  public let feedForwardNorm: @Sendable (_ layer: Int) -> String
-  /// Module of the norm after the last layer, or nil where there is none.
-  public let finalNorm: String?
-  /// Path of the pooler's linear module, or nil where there is none.
-  public let pooler: String?
-  /// `[vocabulary, hidden]`, under no prefix: what turns vectors into the next token's logits. The word embeddings where nil.
-  public let languageHead: String?
-  /// Prefixes under which the checkpoint may hold the tensors; the names above stand without any of them.
-  public let prefixes: [String]
-  /// Prefix that module names carry to the outside.
-  public let modulePrefix: String
+  /// Whether layer `layer` turns its queries and keys.
+  func rotates(_ layer: Int) -> Bool { rotaryWidth > 0 && rotaryLayers.contains(layer) }
+  /// Whether a layer has the linear module.
+  func has(_ module: LayerModule) -> Bool {
+    switch module {
+    case .query, .key, .value: queryKeyValue == .separate
+    case .queryKeyValue: queryKeyValue != .separate
+    case .feedForwardGate: feedForward.isGated && !fusesGate
+    case .feedForwardIn: !fusesGate
+    case .feedForwardGateIn: fusesGate
+    case .attentionOutput, .feedForwardOut: true
+    }
+  }
+  /// The linear modules of a layer.
+  var modules: [LayerModule] { LayerModule.allCases.filter(has) }
 }

@@ -28,7 +28,7 @@ public enum Evaluation {
     stride(from: 0, to: examples.count, by: chunk).map { start in
       var batch = PackedBatch()
       for example in examples[start..<min(start + chunk, examples.count)] {
-        batch.append(tokens: example.ids, tokenTypes: example.typeIds, label: example.label)
+        batch.append(example)
       }
       return batch
     }

@@ -80,8 +80,7 @@ public struct LocalTraining: Sendable {
     for step in 0..<steps {
       var batch = PackedBatch()
       for index in sampler.next() {
-        let example = examples[index]
-        batch.append(tokens: example.ids, tokenTypes: example.typeIds, label: example.label)
+        batch.append(examples[index])
       }
       let summary = try runner.gradient(
         of: batch,

@@ -1,5 +1,6 @@
 import CKernels
 import FedLoRALinearAlgebra
+import Foundation
 
 /// What a pass over labelled sequences, or over tokens with a target, found.
 public struct LossSummary: Sendable, Equatable {
@@ -19,6 +20,8 @@ public struct LossSummary: Sendable, Equatable {
 
   /// Mean cross-entropy; 0 over nothing.
   public var meanLoss: Double { count == 0 ? 0 : lossSum / Double(count) }
+  /// exp of the mean cross-entropy: over how many tokens, all alike, a language model hesitates. 1 over nothing.
+  public var perplexity: Double { exp(meanLoss) }
   /// Share of correct ones; 0 over nothing.
   public var accuracy: Double { count == 0 ? 0 : Double(correct) / Double(count) }
 

@@ -1032,8 +1032,14 @@ public nonisolated struct WireModelSpec: Sendable {
 
   public var maxLength: UInt32 = 0
 
-  /// "pooler" or "mean".
+  /// "pooler" or "mean"; empty where there is no head.
   public var pooling: String = String()
+
+  /// What is learnt: empty for classification, or "causal-lm", the next token of a text, without labels and head.
+  public var task: String = String()
+
+  /// "causal-lm": how a prompt and its response become one text; empty for one right behind the other.
+  public var promptFormat: String = String()
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -2748,7 +2754,7 @@ nonisolated extension WireAdapterSpec: SwiftProtobuf.Message, SwiftProtobuf._Mes
 
 nonisolated extension WireModelSpec: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".ModelSpec"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}fingerprint\0\u{1}labels\0\u{3}max_length\0\u{1}pooling\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}fingerprint\0\u{1}labels\0\u{3}max_length\0\u{1}pooling\0\u{1}task\0\u{3}prompt_format\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2760,6 +2766,8 @@ nonisolated extension WireModelSpec: SwiftProtobuf.Message, SwiftProtobuf._Messa
       case 2: try { try decoder.decodeRepeatedStringField(value: &self.labels) }()
       case 3: try { try decoder.decodeSingularUInt32Field(value: &self.maxLength) }()
       case 4: try { try decoder.decodeSingularStringField(value: &self.pooling) }()
+      case 5: try { try decoder.decodeSingularStringField(value: &self.task) }()
+      case 6: try { try decoder.decodeSingularStringField(value: &self.promptFormat) }()
       default: break
       }
     }
@@ -2778,6 +2786,12 @@ nonisolated extension WireModelSpec: SwiftProtobuf.Message, SwiftProtobuf._Messa
     if !self.pooling.isEmpty {
       try visitor.visitSingularStringField(value: self.pooling, fieldNumber: 4)
     }
+    if !self.task.isEmpty {
+      try visitor.visitSingularStringField(value: self.task, fieldNumber: 5)
+    }
+    if !self.promptFormat.isEmpty {
+      try visitor.visitSingularStringField(value: self.promptFormat, fieldNumber: 6)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -2786,6 +2800,8 @@ nonisolated extension WireModelSpec: SwiftProtobuf.Message, SwiftProtobuf._Messa
     if lhs.labels != rhs.labels {return false}
     if lhs.maxLength != rhs.maxLength {return false}
     if lhs.pooling != rhs.pooling {return false}
+    if lhs.task != rhs.task {return false}
+    if lhs.promptFormat != rhs.promptFormat {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
