@@ -8,7 +8,7 @@ public enum FuzzTargets {
     .frames, .sealed, .manifest, .operatorMessages, .certificate, .certificateChain, .identity,
     .token, .enrolmentRequest, .enrolmentAnswer,
     .safetensors, .shards, .adapterFolder, .modelConfiguration,
-    .tokenizer, .text, .csv, .tsv, .jsonLines,
+    .tokenizer, .text, .chatTemplate, .csv, .tsv, .jsonLines,
     .runFile, .scenario, .policy,
     .ledger, .runLog, .exactSum,
   ]

@@ -17,6 +17,7 @@ import Logging
                 fedlora ca token clinic-a --ca my-ca --server HOST:7444
                 fedlora enroll --token fl1.…     at the clinic: makes its key and gets its certificate
                 fedlora client --server HOST:PORT --identity clinic-a --model DIR --data mine.jsonl
+      After it: fedlora generate MODEL --adapter DIR --prompt TEXT   what a language model says with an adapter
 
       Standard output is data, standard error is progress. Exit codes: 0 done, 1 failed, 64 wrong usage, 65 bad data or
       configuration, 69 the other side could not be reached or refused, 74 a disk is full or cannot be read or written, 75 the run
@@ -25,7 +26,7 @@ import Logging
     version: version,
     subcommands: [
       Simulate.self, Coordinator.self, Client.self, CA.self, Enroll.self, Status.self, Log.self, Stop.self, Abort.self,
-      Resume.self, Remove.self, Reload.self, Privacy.self, Inspect.self, Bench.self,
+      Resume.self, Remove.self, Reload.self, Privacy.self, Inspect.self, Generate.self, Bench.self,
     ]
   )
 

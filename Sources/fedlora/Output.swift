@@ -39,7 +39,7 @@ enum ExitStatus: Int32 {
     case is ConfigurationError, is ModelError, is SafetensorsError, is PEFTError, is TokenizerError, is DatasetError,
       is PartitionError, is StrategyError, is SimulationError, is IdentityError, is RoundPolicyError,
       is CoordinatorError, is RunStoreError, is ManifestRefusal, is LedgerError, is PrivacyParameterError,
-      is PrivacyAccountingError, ClientError.corruptState, ClientError.stateInUse:
+      is PrivacyAccountingError, is GenerationError, is TemplateError, ClientError.corruptState, ClientError.stateInUse:
       self = .badData
     case ClientError.unreachable, ClientError.replaced: self = .unavailable
     case is TransportError, is MetricsServerError: self = .unavailable

@@ -86,6 +86,31 @@ struct GemmTests {
     }
   }
 
+  @Test(
+    "rows through a linear module equal the general product, one row too",
+    arguments: [1, 2, 5],
+    [0, 1] as [Float]
+  )
+  func transposedProduct(m: Int, beta: Float) {
+    let (n, k) = (37, 65)
+    var generator = SeededGenerator(seed: 3)
+    let a = (0..<m * k).map { _ in Float(generator.signedUnit()) }
+    let b = (0..<n * k).map { _ in Float(generator.signedUnit()) }
+    let before = (0..<m * n).map { _ in beta == 0 ? Float.nan : Float(generator.signedUnit()) }
+    var found = before
+    found.withUnsafeMutableBufferPointer { c in
+      guard let c = c.baseAddress else { return }
+      BLAS.sgemmTransposed(m: m, n: n, k: k, a: a, b: b, beta: beta, c: c)
+    }
+    for row in 0..<m {
+      for column in 0..<n {
+        let sum = (0..<k).reduce(0.0) { $0 + Double(a[row * k + $1]) * Double(b[column * k + $1]) }
+        let expected = sum + (beta == 0 ? 0 : Double(before[row * n + column]))
+        #expect(abs(Double(found[row * n + column]) - expected) < 1e-4)
+      }
+    }
+  }
+
   @Test("shapes, strides and buffers that do not fit are refused by name")
   func refusals() throws {
     #expect(

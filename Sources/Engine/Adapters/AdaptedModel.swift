@@ -58,14 +58,30 @@ public struct AdaptedModel: Sendable {
   /// The lowest layer with an adapter; `layerCount` where none has.
   let lowestAdaptedLayer: Int
 
+  /// A frozen model as it is, without adapter and head: nothing in it can be trained.
+  /// - Throws: never for a model that was read.
+  public init(unadapted base: FrozenModel) throws {
+    self.base = base
+    // Rank and scale of no module.
+    adapter = try LoRAConfiguration(rank: 1, alpha: 1, targets: .suffixes([]))
+    head = nil
+    layout = ParameterLayout([])
+    slots = base.layers.map { _ in LayerModule.allCases.map { _ in nil } }
+    poolerSlot = nil
+    projections = nil
+    (classifierWeightOffset, classifierBiasOffset) = (0, nil)
+    lowestAdaptedLayer = base.spec.layerCount
+  }
+
   /// Finds the target modules and lays the parameters out.
+  /// - Parameter isBare: whether an encoder without a head is meant, as under a `MaskedLanguageHead`.
   /// - Throws: `ModelError` when no module matches, the rank exceeds a module's width, or the pooler or the head of a language
   ///   model is missing.
-  public init(base: FrozenModel, adapter: LoRAConfiguration, head: ClassificationHead?) throws {
+  public init(base: FrozenModel, adapter: LoRAConfiguration, head: ClassificationHead?, isBare: Bool = false) throws {
     if let head, head.labelCount < 2 {
       throw ModelError.badOption(name: "labels", found: "\(head.labelCount)", expected: "at least 2")
     }
-    if head == nil, base.languageHead == nil {
+    if head == nil, base.languageHead == nil, !isBare {
       throw ModelError.badOption(
         name: "task",
         found: "language model",

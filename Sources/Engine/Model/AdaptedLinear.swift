@@ -25,13 +25,13 @@ struct AdaptedLinear {
   }
 
   /// A (r rows, `width` apart) and B (dOut × r) as the products take them.
-  private struct Factors {
+  struct Factors {
     let a: UnsafePointer<Float>
     let width: Int
     let b: UnsafePointer<Float>
   }
 
-  private func withFactors(
+  func withFactors(
     _ slot: AdaptedModel.Slot,
     _ parameters: UnsafePointer<Float>,
     _ body: (Factors) -> Void

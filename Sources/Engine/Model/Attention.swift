@@ -17,12 +17,12 @@ struct Attention {
   /// The soft bound c of the scores; nil for none.
   let cap: Float?
 
-  private var width: Int { headCount * headSize }
-  private var keyValueWidth: Int { keyValueHeadCount * headSize }
+  var width: Int { headCount * headSize }
+  var keyValueWidth: Int { keyValueHeadCount * headSize }
   /// Heads of queries to one of keys and values.
-  private var groupSize: Int { headCount / keyValueHeadCount }
+  var groupSize: Int { headCount / keyValueHeadCount }
   /// What is left to scale once the soft bound, which scales too, has been applied.
-  private var scale: Float { cap == nil ? factor : 1 }
+  var scale: Float { cap == nil ? factor : 1 }
 
   /// Bounds `count` products of queries and keys, in place; without a bound they stay as they are.
   func bound(_ scores: UnsafeMutablePointer<Float>, _ count: Int) {

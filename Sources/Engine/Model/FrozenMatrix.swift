@@ -53,6 +53,9 @@ struct FrozenMatrix {
     switch storage {
     case .wide(let values):
       let (n, k) = transposed ? (rows, columns) : (columns, rows)
+      if transposed, m == 1 {
+        return BLAS.sgemmTransposed(m: 1, n: n, k: k, a: x, b: values, beta: accumulates ? 1 : 0, c: y)
+      }
       BLAS.sgemm(
         transA: false,
         transB: transposed,

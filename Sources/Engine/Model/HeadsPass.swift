@@ -80,11 +80,12 @@ extension SlicePass {
       for sequence in 0..<(offsets.count - 1) {
         let start = offsets[sequence] - offsets[0]
         let length = offsets[sequence + 1] - offsets[sequence]
+        let angles = input.past(input.sequences.lowerBound + sequence) * spec.rotaryWidth / 2
         for (x, heads) in [(query, spec.headCount), (key, spec.keyValueHeadCount)] {
           fl_rotate(
             x + start * heads * spec.headSize,
-            buffers.cosine,
-            buffers.sine,
+            buffers.cosine + angles,
+            buffers.sine + angles,
             length,
             heads,
             spec.headSize,

@@ -88,7 +88,9 @@ extension SlicePass {
     to logits: UnsafeMutablePointer<Float>,
     scratch: UnsafeMutablePointer<Float>
   ) {
-    guard let head = model.base.languageHead else { return }
+    guard let head = model.base.languageHead else {
+      preconditionFailure("a bare encoder was asked for what only a language model has")
+    }
     let vocabulary = model.base.spec.vocabularySize
     head.multiply(x, rows: rows, transposed: true, into: logits, accumulates: false, scratch: scratch)
     if let cap = model.base.spec.logitCap { fl_soft_cap(logits, rows * vocabulary, 1, cap) }

@@ -32,6 +32,14 @@ public struct PackedBatch: Sendable, Equatable {
     for place in newTokens.indices.dropFirst() where isTarget(place) { targets[start + place - 1] = newTokens[place] }
   }
 
+  /// Adds one sequence with the token that is to be predicted at each place itself, as under a mask.
+  /// - Parameter targets: one a token; −1 where none is.
+  public mutating func append(tokens newTokens: [Int32], tokenTypes newTypes: [Int32], targets newTargets: [Int32]) {
+    append(tokens: newTokens, tokenTypes: newTypes, label: -1)
+    targets.replaceSubrange((tokens.count - newTokens.count)..., with: newTargets.prefix(newTokens.count))
+    targets.append(contentsOf: repeatElement(-1, count: tokens.count - targets.count))
+  }
+
   /// Number of tokens with a target.
   public var targetCount: Int { targets.count { $0 >= 0 } }
 

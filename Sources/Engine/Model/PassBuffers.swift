@@ -29,10 +29,12 @@ struct PassBuffers {
     let tokens: Int
     let sequences: Int
     let longest: Int
+    /// Most tokens of a sequence together with those before it that a cache holds; else as `longest`.
+    let context: Int
     let isTraining: Bool
 
     func covers(_ other: Capacity) -> Bool {
-      tokens >= other.tokens && sequences >= other.sequences && longest >= other.longest
+      tokens >= other.tokens && sequences >= other.sequences && longest >= other.longest && context >= other.context
         && isTraining == other.isTraining
     }
   }
@@ -55,7 +57,7 @@ struct PassBuffers {
   let fused: UnsafeMutablePointer<Float>
   /// As `LayerBuffers.query`, `key` and `value`.
   let gradQuery, gradKey, gradValue: UnsafeMutablePointer<Float>
-  /// longest × half a head's rotary width each: cosine and sine of every angle.
+  /// context × half a head's rotary width each: cosine and sine of every angle.
   let cosine, sine: UnsafeMutablePointer<Float>
   /// Of a language model: the last layer's output after the final norm (T × hidden), and some of its rows with their logits.
   let finalNormed, languageRows, languageLogits: UnsafeMutablePointer<Float>
@@ -65,8 +67,10 @@ struct PassBuffers {
   let gradDown, dropped: UnsafeMutablePointer<Float>
   /// What products with a language model's head in few bits need.
   let languageScratch: UnsafeMutablePointer<Float>
+  /// Longest, or the heads that share keys, × context.
+  let scores: UnsafeMutablePointer<Float>
   /// longest × longest each; the slopes of the scores' soft bound without elements where there is none.
-  let scores, gradScores, scoreSlopes: UnsafeMutablePointer<Float>
+  let gradScores, scoreSlopes: UnsafeMutablePointer<Float>
   /// sequences × hidden each.
   let gathered, pooled, gradPooled: UnsafeMutablePointer<Float>
   /// sequences × rank; sequences × labels.
@@ -100,7 +104,8 @@ struct PassBuffers {
     let slopes = spec.attentionCap == nil ? 0 : capacity.longest * capacity.longest
     let logitSlopeSize = model.head == nil && spec.logitCap != nil ? spec.vocabularySize : 0
     let gateSize = spec.feedForward.isGated ? f : 0
-    let angles = capacity.longest * spec.rotaryWidth / 2
+    let angles = capacity.context * spec.rotaryWidth / 2
+    let scoreSize = max(capacity.longest, spec.headCount / spec.keyValueHeadCount) * capacity.context
     let labels = model.head?.labelCount ?? 0
     let chunk = model.head == nil ? PassBuffers.languageRows(spec.vocabularySize) : 0
     let finalSize = model.head == nil || model.base.finalNorm != nil ? t * h : 0
@@ -120,7 +125,8 @@ struct PassBuffers {
     let total =
       (spec.layerCount - firstSaved + scratchCount) * layerSize
       + t * (2 * h + max(h, q) + q + 2 * kv + 2 * f + gateSize + ownBlock + fusedSize + 2) + max(t, s) * r
-      + 2 * capacity.longest * capacity.longest + slopes + 2 * angles + s * (3 * h + r + labels) + logitSlopeSize
+      + scoreSize + capacity.longest * capacity.longest + slopes + 2 * angles + s * (3 * h + r + labels)
+      + logitSlopeSize
       + finalSize + chunk * (h + spec.vocabularySize) + foldedSize + droppedSize + languageScratchCount
     arena.reset(toHold: total, buffers: (spec.layerCount - firstSaved + scratchCount) * 36 + 49)
     func makeLayer(_ slots: [AdaptedModel.Slot?]) -> LayerBuffers {
@@ -181,7 +187,7 @@ struct PassBuffers {
     gradDown = arena.take(max(t, s) * r)
     dropped = arena.take(droppedSize)
     languageScratch = arena.take(languageScratchCount)
-    scores = arena.take(capacity.longest * capacity.longest)
+    scores = arena.take(scoreSize)
     gradScores = arena.take(capacity.longest * capacity.longest)
     scoreSlopes = arena.take(slopes)
     gathered = arena.take(s * h)
@@ -191,7 +197,7 @@ struct PassBuffers {
     logits = arena.take(s * labels)
     folded = arena.take(foldedSize)
     statistics = arena.take(2 * t)
-    if case .rotary(let rotary) = spec.positions { rotary.tabulate(capacity.longest, cosine: cosine, sine: sine) }
+    if case .rotary(let rotary) = spec.positions { rotary.tabulate(capacity.context, cosine: cosine, sine: sine) }
   }
 
   /// Rows of logits over the vocabulary that are formed at a time: about 16 MB, but enough rows for an efficient product.

@@ -13,7 +13,7 @@ extension SlicePass {
     forwardNorm(layer.attentionNorm, x, to: own.normed, own.attentionMean, own.attentionScale, rows)
     projectHeads(index, own.normed, input, buffers)
     rotate(index, own.query, own.key, input, buffers, sign: 1)
-    withOffsets(input) { attention(of: index).forward(own, offsets: $0, scores: buffers.scores) }
+    attend(index, own, input, buffers)
     if let norm = layer.attentionOutputNorm {
       forwardModule(.attentionOutput, of: index, own.context, to: own.attentionBlock, input, buffers)
       let (mean, scale) = (own.attentionBlockMean, own.attentionBlockScale)

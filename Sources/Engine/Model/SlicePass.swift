@@ -12,7 +12,9 @@ import FedLoRALinearAlgebra
 final class SlicePass: @unchecked Sendable {
   let model: AdaptedModel
   private let arena = Arena()
-  private var buffers: PassBuffers?
+  private(set) var buffers: PassBuffers?
+  /// Weights with the adapter in them, in place of base and adapter.
+  var merged: MergedAdapter?
 
   init(_ model: AdaptedModel) { self.model = model }
 
@@ -26,10 +28,17 @@ final class SlicePass: @unchecked Sendable {
     let sequences: Range<Int>
     let parameters: UnsafePointer<Float>
     let dropout: AdaptedLinear.Dropout
+    /// What came before in each sequence; empty where sequences begin here. Only forward passes take any.
+    var caches: [KeyValueCache] = []
 
     var firstToken: Int { batch.offsets[sequences.lowerBound] }
     var tokenCount: Int { batch.offsets[sequences.upperBound] - firstToken }
     var longest: Int { sequences.map { batch.offsets[$0 + 1] - batch.offsets[$0] }.max() ?? 0 }
+    /// Tokens that some sequence may have with those before it.
+    var context: Int { caches.isEmpty ? longest : caches.map(\.capacity).max() ?? longest }
+
+    /// Tokens before the first of a sequence.
+    func past(_ sequence: Int) -> Int { caches.isEmpty ? 0 : caches[sequence - sequences.lowerBound].count }
   }
 
   /// Runs forward; a classifier's logits (S × labels) stay valid until the next pass. A language model has none yet.
@@ -106,6 +115,7 @@ final class SlicePass: @unchecked Sendable {
       tokens: input.tokenCount,
       sequences: input.sequences.count,
       longest: input.longest,
+      context: input.context,
       isTraining: isTraining
     )
     if let buffers, buffers.capacity.covers(needed) { return buffers }
@@ -115,6 +125,7 @@ final class SlicePass: @unchecked Sendable {
       tokens: max(needed.tokens, old?.tokens ?? 0),
       sequences: max(needed.sequences, old?.sequences ?? 0),
       longest: max(needed.longest, old?.longest ?? 0),
+      context: max(needed.context, old?.context ?? 0),
       isTraining: isTraining
     )
     let carved = PassBuffers(model, capacity: grown, arena: arena)
@@ -128,12 +139,13 @@ final class SlicePass: @unchecked Sendable {
     let first = input.firstToken
     let summed = base.embeddingNorm == nil ? buffers.embedded : buffers.gradient
     for sequence in input.sequences {
+      let past = input.past(sequence)
       for (position, token) in (input.batch.offsets[sequence]..<input.batch.offsets[sequence + 1]).enumerated() {
         let row = summed + (token - first) * hidden
         base.wordEmbeddings.copyRows(from: Int(input.batch.tokens[token]), to: row)
         if base.spec.embeddingScale != 1 { fl_scale(base.spec.embeddingScale, row, hidden) }
         if let positions = base.positionEmbeddings {
-          fl_add(row, positions + (base.spec.positionOffset + position) * hidden, hidden)
+          fl_add(row, positions + (base.spec.positionOffset + past + position) * hidden, hidden)
         }
         if let types = base.tokenTypeEmbeddings {
           fl_add(row, types + Int(input.batch.tokenTypes[token]) * hidden, hidden)
@@ -146,6 +158,7 @@ final class SlicePass: @unchecked Sendable {
   }
 
   func adapted(_ layer: Int, _ module: LayerModule, _ buffers: PassBuffers) -> AdaptedLinear {
+    if let linear = merged?.linear(layer, module) { return adapted(linear, slot: nil, buffers) }
     guard let linear = model.base.layers[layer].modules[module.rawValue] else {
       preconditionFailure("layers of \(model.base.spec.family) have no module \(module)")
     }

@@ -16,4 +16,7 @@ public struct TokenIds: Equatable, Sendable {
   public let ids: [Int32]
   /// 0 for the text and 1 for the second text of a pair, as the post-processor says.
   public let typeIds: [Int32]
+
+  /// Takes both, one type a token.
+  public init(ids: [Int32], typeIds: [Int32]) { (self.ids, self.typeIds) = (ids, typeIds) }
 }
