@@ -43,7 +43,7 @@ struct InspectCommandTests {
     let lines = String(decoding: text.output, as: UTF8.self)
     #expect(lines.contains("gemma2, decoder") && lines.contains("before and after each block"))
     #expect(lines.contains("window of 4 in some layers") && lines.contains("adapter on q_proj, down_proj: 6 modules"))
-    #expect(lines.contains("tied with the language head") && lines.contains("4-bit"))
+    #expect(lines.contains("tied with the language head") && lines.contains("nf4"))
     let encoder = try await inspect("bert/bare")
     #expect(String(decoding: encoder.output, as: UTF8.self).contains("bert, encoder"))
   }
