@@ -49,6 +49,7 @@ struct BackPressureTests {
           let (update, tensors) = participant.update(round: 1, client: identity.participant?.rawValue ?? "")
           try await participant.send(update, tensors)
           #expect(try await participant.ack().status == .accepted)
+          _ = try await participant.next { if case .goodbye? = $0.message { true } else { false } }
           await participant.connection.close()
         }
       }
