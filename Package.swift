@@ -385,6 +385,7 @@ let package = Package(
         "FedLoRAObservability", "FedLoRATestSupport",
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "Logging", package: "swift-log"),
+        .product(name: "CoreMetrics", package: "swift-metrics"),
       ],
       path: "Tests/CoordinatorServerTests",
       swiftSettings: strict

@@ -18,6 +18,8 @@ public enum RunEvent: Sendable, Equatable {
   /// A client accepted the manifest on a new session. `pendingRound` is the round of a sealed update that it is about to
   /// send again.
   case clientReady(name: String, examples: Int, pendingRound: Int?)
+  /// A client accepted the manifest and was asked to come back later. It is one of the run's from now on.
+  case clientTurnedAway(name: String)
   /// A client's last session ended. Not to be reported where a newer session of the same name lives.
   case clientLost(name: String)
   /// A client does not take part in this round or, with round 0, in this run.

@@ -21,6 +21,11 @@ extension RunState {
       }
       welcomeBack(name, pendingRound: pendingRound, &effects)
       startIfPossible(now, &effects)
+    case .clientTurnedAway(let name):
+      let isNew = !known.contains(name)
+      guard admit(name, &effects), isNew else { break }
+      effects.append(.roster(name: name, isReady: false))
+      startIfPossible(now, &effects)
     case .clientLost(let name):
       leaveRoster(name, &effects)
       if current.members[name] == .training, phase == .open || phase == .waiting {
@@ -113,7 +118,8 @@ extension RunState {
     case .updateRefused(let name, let round, let code, let reason):
       effects.append(.record(name: name, round: round, code: code, reason: reason))
       effects.append(.ack(name: name, round: round, status: .refused, reason: "\(code): \(reason)"))
-    case .clientReady, .clientLost, .declined, .uploading, .dismissed, .cohortDrawn, .budgetSpent, .deadlinePassed,
+    case .clientReady, .clientTurnedAway, .clientLost, .declined, .uploading, .dismissed, .cohortDrawn, .budgetSpent,
+      .deadlinePassed,
       .roundCommitted, .storeFailed, .commitFailed, .stop, .stopAfterRound, .abort:
       break
     }

@@ -435,6 +435,22 @@ struct SecretCohortTests {
     #expect(state.committedRounds == 1)
   }
 
+  @Test("count clients that were told to come back later among the population")
+  func turnedAway() throws {
+    var state = try makeState(needsAll: true)
+    #expect(state.ready("a", "b").isEmpty)
+    #expect(
+      state.apply(.clientTurnedAway(name: "c"), now: at(1)) == [
+        .roster(name: "c", isReady: false), .drawCohort(round: 1, from: ["a", "b", "c"]),
+      ]
+    )
+    #expect(state.ready["c"] == nil)
+    // Once is enough, and a population that is complete takes nobody else.
+    #expect(state.apply(.clientTurnedAway(name: "c"), now: at(2)).isEmpty)
+    #expect(state.apply(.clientTurnedAway(name: "d"), now: at(2)).codes == [ReasonCode.populationFull])
+    #expect(state.known == ["a", "b", "c"])
+  }
+
   @Test("are not drawn again after a restart once they are durable")
   func recovery() throws {
     func recovered(attempt: Int, _ members: [String: RunState.MemberStatus]) throws -> RunState {

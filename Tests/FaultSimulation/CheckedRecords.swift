@@ -7,16 +7,22 @@ final class CheckedRecords: RunRecords {
   private let store: RunStore
   private let promises: Promises
   private let planted: PlantedFault?
+  private unowned let world: FaultWorld
+  /// With `chargesRoundOnce`: whether the open round was charged before the last crash.
+  private var wasCharged = false
+  private var comesBack = false
+  private var lateCharge: Int?
   /// A write that was put off.
   private var later: (() throws -> Void)?
   private var uncommitted: (round: Int, state: TensorSet)?
   /// Commits of the open group; nil where none is open.
   private var group: [Promises.Commit]?
 
-  init(_ store: RunStore, _ promises: Promises, _ planted: PlantedFault?) {
+  init(_ store: RunStore, _ world: FaultWorld) {
     self.store = store
-    self.promises = promises
-    self.planted = planted
+    self.world = world
+    promises = world.promises
+    planted = world.planted
   }
 
   func together(_ body: () -> Void) throws {
@@ -53,13 +59,32 @@ final class CheckedRecords: RunRecords {
         known: recovered.known
       )
     }
+    comesBack = recovered.attempt > 0 || recovered.lastCommittedRound > 0
+    if promises.secrets != nil {
+      let charges = try store.chargedReleases()
+      promises.recovered(charges: charges)
+      wasCharged = charges > recovered.lastCommittedRound
+    }
     try promises.recovered(recovered) { try store.state(afterRound: recovered.lastCommittedRound) }
+    // What is found here is right; what is made of it is not.
+    if planted == .redrawsCohort {
+      recovered = RecoveredRun(
+        lastCommittedRound: recovered.lastCommittedRound,
+        lastContributions: recovered.lastContributions,
+        attempt: 0,
+        members: [:],
+        outcome: recovered.outcome,
+        roster: recovered.roster,
+        known: recovered.known
+      )
+    }
     return recovered
   }
 
   func openAttempt(round: Int, attempt: Int, cohort: [String]) throws {
     try catchUp()
     try store.openAttempt(round: round, attempt: attempt, cohort: cohort)
+    promises.draws(cohort, round: round)
   }
 
   func setRoster(name: String, isReady: Bool) throws { try store.setRoster(name: name, isReady: isReady) }
@@ -111,6 +136,7 @@ final class CheckedRecords: RunRecords {
     weighting: Weighting
   ) throws -> TensorSet {
     try catchUp()
+    world.commitBegins()
     var counted = faulty(contributions)
     if planted == .countsTwice, let first = counted.first, counted.count > 1 { counted.append(first) }
     return try store.aggregate(round: round, contributions: counted, strategy: strategy, weighting: weighting)
@@ -124,6 +150,7 @@ final class CheckedRecords: RunRecords {
     terms: BufferTerms
   ) throws -> TensorSet {
     try catchUp()
+    world.commitBegins()
     var counted = faulty(contributions)
     if planted == .countsTwice, let first = counted.first, counted.count > 1 { counted.append(first) }
     return try store.aggregateBuffered(
@@ -142,11 +169,13 @@ final class CheckedRecords: RunRecords {
     rule: RobustRule
   ) throws -> RunStore.RobustRound {
     try catchUp()
+    world.commitBegins()
     return try store.aggregateRobustly(
       round: round,
       contributions: faulty(contributions),
       strategy: strategy,
-      rule: rule
+      // So high a bound makes it the mean.
+      rule: planted == .forgetsRule && comesBack ? RobustRule(.normBound(.stated(1e9)), byzantine: 1) : rule
     )
   }
 
@@ -160,10 +189,37 @@ final class CheckedRecords: RunRecords {
     strategy: Strategy,
     terms: ClientLevelPrivacy
   ) throws -> RunStore.PrivateOutcome {
-    try store.releasePrivately(round: round, contributions: contributions, strategy: strategy, terms: terms)
+    try catchUp()
+    let counted = faulty(contributions)
+    let left = try world.storeAfterTheWorst()
+    promises.draws(noiseOf: round, durable: try left.chargedReleases())
+    left.close()
+    let outcome = try store.releasePrivately(
+      round: round,
+      contributions: counted,
+      strategy: strategy,
+      terms: planted == .forgetsNoise ? try terms.withoutNoise() : terms
+    )
+    promises.released(
+      round: round,
+      contributions: contributions,
+      outcome: outcome,
+      strategy: strategy,
+      terms: terms
+    )
+    return outcome
   }
 
-  func chargeRelease(round: Int) throws { try store.chargeRelease(round: round) }
+  func chargeRelease(round: Int) throws {
+    world.commitBegins()
+    promises.charges()
+    if planted == .chargesRoundOnce, wasCharged {
+      wasCharged = false
+      return
+    }
+    guard planted == .chargesReleaseLate else { return try store.chargeRelease(round: round) }
+    lateCharge = round
+  }
 
   func chargedReleases() throws -> Int { try store.chargedReleases() }
 
@@ -185,6 +241,8 @@ final class CheckedRecords: RunRecords {
       )
       let commit = Promises.Commit(round: round, contributions: contributions, state: state)
       if group == nil { promises.committed(commit) } else { group?.append(commit) }
+      if let round = lateCharge { try store.chargeRelease(round: round) }
+      lateCharge = nil
     }
     guard planted == .sendsUncommitted else { return try write() }
     later = write
@@ -204,4 +262,23 @@ final class CheckedRecords: RunRecords {
   }
 
   func close() { store.close() }
+}
+
+extension ClientLevelPrivacy {
+  /// The same terms without what they are for.
+  fileprivate func withoutNoise() throws -> ClientLevelPrivacy {
+    try ClientLevelPrivacy(
+      relation: relation,
+      sampling: sampling,
+      population: population,
+      clippingNorm: clippingNorm,
+      noiseMultiplier: 0,
+      divisor: divisor,
+      epsilon: .infinity,
+      delta: delta,
+      adaptiveClipping: adaptiveClipping,
+      weighting: weighting,
+      seed: seed
+    )
+  }
 }

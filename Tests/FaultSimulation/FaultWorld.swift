@@ -20,12 +20,13 @@ package final class FaultWorld {
   package private(set) var trace: [String] = []
   /// A number that two simulations of the same seed share, whatever the process.
   package private(set) var fingerprint: UInt64 = 0xCBF2_9CE4_8422_2325
+  private let seed: UInt64
   private let traces: Bool
   private var random: SplitMixGenerator
   private var timeline = Timeline()
   private let disk = SimulatedDisk()
-  private var clients: [SimulatedClient] = []
-  private var coordinator: SimulatedCoordinator?
+  private(set) var clients: [SimulatedClient] = []
+  private(set) var coordinator: SimulatedCoordinator?
   private var processes = 0
   private var links = 0
   /// With `sharesPersonal`: what all clients of a process take for their own.
@@ -42,30 +43,12 @@ package final class FaultWorld {
     traces: Bool = false
   ) throws {
     random = SplitMixGenerator(seed: seed)
-    settings = FaultSettings(&random, scope: scope)
+    settings = FaultSettings(&random, scope: scope, onlyKind: planted?.kind)
+    self.seed = seed
     self.planted = planted
     self.traces = traces
-    var toy = try ToyRun(
-      .fedsaLoRA,
-      head: .frozen,
-      id: "simulated",
-      seed: seed,
-      rounds: settings.rounds,
-      clients: settings.minClients,
-      perRound: settings.perRound,
-      quorum: settings.quorum,
-      deadline: 60
-    )
-    toy.manifest.cohort.overSelected = UInt32(settings.overSelected)
-    toy.manifest.cohort.mostConnected = UInt32(settings.mostConnected)
-    if let buffer = settings.buffer {
-      toy.manifest.cohort.bufferSize = UInt32(buffer.size)
-      toy.manifest.cohort.stalenessExponent = buffer.exponent
-      toy.manifest.cohort.maxStaleness = UInt32(buffer.mostStale)
-    }
-    run = try ServedRun(toy.manifest)
-    initialState = toy.initialState
-    promises = Promises(initialState: toy.initialState, quorum: settings.quorum, buffer: settings.buffer)
+    (run, initialState) = try settings.makeRun(seed: seed)
+    promises = Promises(run, initialState: initialState)
     plantInDisks()
     clients = (1...settings.clients).map { number in
       let disk = SimulatedDisk()
@@ -133,25 +116,29 @@ package final class FaultWorld {
     }
   }
 
-  private func checkEnd() {
-    guard let outcome = coordinator?.conductor.outcome else {
-      return promises.violated(
-        "no end after \(now): the coordinator is \(coordinator.map { "in \($0.conductor.state.phase)" } ?? "down")"
-      )
+  /// The run as this process of the coordinator serves it.
+  func run(ofProcess process: Int) -> ServedRun {
+    // What it draws is nobody else's, and the same when the simulation is played again.
+    settings.kind.secret?.drawsAfresh == true ? run.drawing(from: seed &* 1_000_003 &+ UInt64(process)) : run
+  }
+
+  /// The run's folder as it would be if the coordinator's power failed now.
+  func storeAfterTheWorst() throws -> RunStore {
+    let mount = disk.afterTheWorst().mount()
+    return try RunStore.open(at: mount.root.appendingPathComponent("run"), on: mount)
+  }
+
+  /// Whether the coordinator's machine is up and its disk has room.
+  var coordinatorIsWell: Bool { !disk.isDown && !disk.isFull }
+
+  /// What is wrong with the next update when it arrives; mostly nothing.
+  func flaw() -> UpdateFlaw? {
+    guard settings.flaws > 0, now < settings.faultsUntil + .seconds(60), random.chance(settings.flaws) else {
+      return nil
     }
-    switch outcome {
-    case .completed:
-      if promises.commits.count != settings.rounds { promises.violated("completed without all rounds") }
-      for client in clients {
-        if client.ending == nil { promises.violated("\(client.name) never learned of the end") }
-        if client.ending == .completed, client.finalState != promises.states.last {
-          promises.violated("\(client.name) was sent another final state")
-        }
-      }
-    case .failed(let reason):
-      if !reason.contains("attempts"), !reason.contains("clients are left") { promises.violated("failed: \(reason)") }
-    case .stopped, .budgetSpent: promises.violated("no end after \(now): \(outcome)")
-    }
+    let flaw = UpdateFlaw.allCases.randomElement(using: &random)
+    // What is clipped cannot be too large.
+    return flaw == .tooLarge && run.clientPrivacy != nil ? nil : flaw
   }
 
   // MARK: Time and chance
@@ -245,12 +232,12 @@ package final class FaultWorld {
     return link
   }
 
-  func coordinatorHears(_ envelope: WireEnvelope, _ tensors: TensorSet?, on link: SimulatedLink) {
+  func coordinatorHears(_ word: ClientWord, on link: SimulatedLink) {
     let process = link.coordinator
-    guard settings.groupDelay > 0 else { return enter(process) { $0.heard(envelope, tensors, on: link) } }
+    guard settings.groupDelay > 0 else { return enter(process) { $0.heard(word, on: link) } }
     guard let coordinator, coordinator.process == process else { return }
     // Others may come before it is taken up.
-    if coordinator.happened(envelope, tensors, on: link) {
+    if coordinator.happened(word, on: link) {
       plan(after: span(0...settings.groupDelay)) { [self] in enter(process) { _ in } }
     }
   }
@@ -266,6 +253,14 @@ package final class FaultWorld {
   private func armIfPlanned() {
     if let count = changeToGoDownAt { disk.goDown(atChange: count) }
     changeToGoDownAt = nil
+  }
+
+  private var changeOfCommitToGoDownAt: Int?
+
+  /// The coordinator makes the next state of the updates.
+  func commitBegins() {
+    if let count = changeOfCommitToGoDownAt { disk.goDown(atChange: count) }
+    changeOfCommitToGoDownAt = nil
   }
 
   private func planFault() {
@@ -300,12 +295,13 @@ package final class FaultWorld {
     case .coordinatorDownWhileWriting:
       let count = Int.random(in: 1...80, using: &random)
       if coordinator == nil { changeToGoDownAt = count } else { disk.goDown(atChange: count) }
+    case .coordinatorDownInCommit: changeOfCommitToGoDownAt = Int.random(in: 1...12, using: &random)
     case .coordinatorDiskFull: fill(disk)
     case .stop: if let process = coordinator?.process { enter(process) { $0.conductor.stop(reason: "asked") } }
     case .drain, .remove:
       // Whoever sends so many away that no round can begin has to find others first.
       guard let coordinator, clients.count - sentAway.count > max(settings.minClients, settings.quorum),
-        random.chance(0.3)
+        random.chance(0.3), settings.kind.secret == nil || coordinator.conductor.state.known.contains(client.name)
       else { break }
       sentAway.insert(client.name)
       let discards = kind == .remove

@@ -209,10 +209,7 @@ struct FileTree {
     }
     for node in files.keys.sorted() {
       guard let waiting = files[node]?.waiting, !waiting.isEmpty else { continue }
-      for change in waiting.reversed() {
-        if !change.old.isEmpty { put(change.old, at: change.offset, node) }
-        resize(node, change.oldSize)
-      }
+      takeBack(waiting, node)
       let kept = FileTree.survivors(waiting.count, &random)
       for index in kept {
         let change = waiting[index]
@@ -225,6 +222,22 @@ struct FileTree {
         let count = isTorn ? Int.random(in: 0...change.new.count, using: &random) : change.new.count
         put(Array(change.new.prefix(count)), at: change.offset, node)
       }
+      files[node]?.waiting = []
+    }
+  }
+
+  private mutating func takeBack(_ changes: [Change], _ node: Int) {
+    for change in changes.reversed() {
+      if !change.old.isEmpty { put(change.old, at: change.offset, node) }
+      resize(node, change.oldSize)
+    }
+  }
+
+  /// Loses everything that was not synced.
+  mutating func loseWhatWaits() {
+    for (node, folder) in folders { folders[node] = Folder(entries: folder.durable, durable: folder.durable) }
+    for (node, file) in files {
+      takeBack(file.waiting, node)
       files[node]?.waiting = []
     }
   }

@@ -24,6 +24,26 @@ package enum PlantedFault: String, CaseIterable, Sendable {
   case sendsUncommitted = "sends-uncommitted"
   /// In an asynchronous run: a stale update counts like a fresh one.
   case forgetsStaleness = "forgets-staleness"
+  /// A private release is charged once its round is committed.
+  case chargesReleaseLate = "charges-release-late"
+  /// A round that was charged before a crash is noised again at no charge.
+  case chargesRoundOnce = "charges-round-once"
+  /// A private release goes out without its noise.
+  case forgetsNoise = "forgets-noise"
+  /// A coordinator that comes back draws the open round's secret cohort again.
+  case redrawsCohort = "redraws-cohort"
+  /// A commit says how many updates a secret cohort sent.
+  case tellsCohortSize = "tells-cohort-size"
+  /// A client of no secret cohort is told who is in it.
+  case tellsCohort = "tells-cohort"
+  /// A robust round is the mean of its updates after a restart.
+  case forgetsRule = "forgets-rule"
+  /// An update whose tensors were refused counts all the same.
+  case countsRefused = "counts-refused"
+  /// Nobody is told that its update was refused.
+  case refusesSilently = "refuses-silently"
+  /// A client whose update was refused cannot send another one.
+  case refusesForGood = "refuses-for-good"
   /// A client does not sync what it seals.
   case clientSkipsSyncs = "client-skips-syncs"
   /// A client that comes back has forgotten its sealed update.
@@ -37,4 +57,13 @@ package enum PlantedFault: String, CaseIterable, Sendable {
 
   /// In which runs it shows.
   package var scope: FaultSettings.Scope { self == .forgetsStaleness ? .buffered : .everything }
+
+  /// The only kind of run in which it shows; nil where it shows in all.
+  var kind: RunKind.Name? {
+    switch self {
+    case .chargesReleaseLate, .chargesRoundOnce, .forgetsNoise, .redrawsCohort, .tellsCohortSize, .tellsCohort: .secret
+    case .forgetsRule: .robust
+    default: nil
+    }
+  }
 }

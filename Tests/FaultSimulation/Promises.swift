@@ -18,29 +18,32 @@ final class Promises {
     let state: TensorSet
   }
 
-  private struct Sealed {
+  struct Sealed {
     let digest: String
     let tensors: TensorSet
   }
 
   private(set) var violations: [String] = []
   /// The update of each client and round, as it was first sent.
-  private var sent: [Key: Sealed] = [:]
+  private(set) var sent: [Key: Sealed] = [:]
   private var acknowledged: [Key: String] = [:]
   /// Contributions to each committed round, in order from round 1.
   private(set) var commits: [[Contribution]] = []
   private(set) var states: [TensorSet]
-  private let quorum: Int
-  private let buffer: BufferTerms?
+  private let run: ServedRun
+  private var buffer: BufferTerms? { run.policy.buffer }
+  /// What is seen of a run with secret cohorts; nil in others.
+  var secrets: Secrets?
+  /// Answers that clients are owed.
+  var owed = OwedAnswers()
   /// The updates that count in a committed round.
   private var counted: Set<Key> = []
 
-  /// - Parameter buffer: how asynchronous rounds are filled, where they are. The round of an update is then the one that its
-  ///   client started from.
-  init(initialState: TensorSet, quorum: Int, buffer: BufferTerms? = nil) {
+  /// In an asynchronous run the round of an update is the one that its client started from.
+  init(_ run: ServedRun, initialState: TensorSet) {
     states = [initialState]
-    self.quorum = quorum
-    self.buffer = buffer
+    self.run = run
+    secrets = run.clientPrivacy.map { Secrets(terms: $0) }
   }
 
   func violated(_ text: String) { violations.append(text) }
@@ -73,6 +76,9 @@ final class Promises {
     if round >= 1, round <= states.count, states[round - 1] != state {
       violated("\(client) was given another state for round \(round) than was committed")
     }
+    if let secrets, secrets.cohorts[round]?.contains(client) != true {
+      violated("\(client) was given round \(round), for which it was not drawn")
+    }
   }
 
   // MARK: Coordinator
@@ -85,6 +91,7 @@ final class Promises {
       return violated("\(client) was told that its update of round \(round) is durable, and it never sent one")
     }
     acknowledged[key] = digest
+    owed.isAccepted(client, round: round)
     if buffer == nil, round <= commits.count,
       !commits[round - 1].contains(where: { $0.name == client && $0.digest == digest })
     {
@@ -113,7 +120,9 @@ final class Promises {
     states.append(state)
     let names = contributions.map(\.name)
     if Set(names).count != names.count { violated("round \(round) counts a client twice: \(names)") }
-    if contributions.count < quorum { violated("round \(round) has fewer updates than the quorum") }
+    if secrets == nil, contributions.count < run.policy.quorum {
+      violated("round \(round) has fewer updates than the quorum")
+    }
     for (key, digest) in acknowledged where mustCount(key, in: round) {
       if !contributions.contains(where: { $0.name == key.client && $0.digest == digest }) {
         violated("the acknowledged update of \(key.client) is not in round \(round)")
@@ -132,7 +141,13 @@ final class Promises {
       }
       updates.append((key.round, sealed.tensors))
     }
-    if updates.count == contributions.count, !updates.isEmpty { check(state, isMadeOf: updates, round: round) }
+    guard updates.count == contributions.count else { return }
+    if secrets != nil { return committedPrivately(round: round, contributions: contributions, state: state) }
+    switch run.aggregation {
+    case .mean: check(state, isMadeOf: updates, round: round)
+    case .robust(let rule):
+      check(state, isMadeBy: rule, of: zip(contributions, updates).map { ($0.name, $1.tensors) }, round: round)
+    }
   }
 
   /// Whether an acknowledged update has to be in this round, the first that is committed since.
@@ -158,6 +173,29 @@ final class Promises {
     }
   }
 
+  /// Holds the state after a robust round against the rule, applied to what clients sent, and where there is one against the
+  /// textbook's formula.
+  private func check(_ state: TensorSet, isMadeBy rule: RobustRule, of updates: [(String, TensorSet)], round: Int) {
+    let before = states[round - 1]
+    let rows = updates.map { UpdateRow(name: $0.0, tensors: $0.1) }
+    let start = before.filter(run.strategy.isUploaded)
+    guard let outcome = try? rule.combine(rows, start: start),
+      let expected = try? run.strategy.nextState(round: round, previous: before, mean: outcome.tensors)
+    else { return violated("round \(round) was committed from updates that its rule does not take") }
+    if state != expected { violated("the state after round \(round) is not what the rule makes of its updates") }
+    guard rule.name == .median || rule.name == .trimmedMean else { return }
+    for entry in state.entries {
+      for (index, value) in entry.tensor.values.enumerated() {
+        let values = updates.map { Double($0.1[entry.name]?.values[index] ?? .nan) }.sorted()
+        let kept = values.dropFirst(rule.name == .median ? (values.count - 1) / 2 : 1)
+          .dropLast(rule.name == .median ? (values.count - 1) / 2 : 1)
+        if !(abs(Double(value) - kept.reduce(0, +) / Double(kept.count)) < 1e-6) {
+          return violated("the state after round \(round) is not the middle of its updates")
+        }
+      }
+    }
+  }
+
   /// A coordinator has come back.
   func recovered(_ recovered: RecoveredRun, state: () throws -> TensorSet) rethrows {
     let last = recovered.lastCommittedRound
@@ -166,6 +204,7 @@ final class Promises {
     for commit in uncertain where commit.round <= last { committed(commit) }
     uncertain = []
     if last > 0 { committed(round: last, contributions: recovered.lastContributions, state: try state()) }
+    recoveredCohort(recovered)
     for (key, digest) in acknowledged where mustCount(key, in: last + 1) {
       guard case .accepted(_, let kept)? = recovered.members[key.client], kept == digest else {
         violated("the acknowledged update of \(key.client) in round \(key.round) is lost")

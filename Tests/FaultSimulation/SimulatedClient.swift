@@ -26,6 +26,8 @@ final class SimulatedClient {
   private let backoff = Backoff()
   /// What its own tensors may be after its last trained round: more than one only where it went down in between.
   private var ownTensors: [TensorSet?] = [nil]
+  /// Updates as they should be, of which this process has sent spoiled ones.
+  private var spoiled: [Int: SealedMessage] = [:]
 
   init(_ world: FaultWorld, name: String, disk: SimulatedDisk) {
     self.world = world
@@ -43,6 +45,7 @@ final class SimulatedClient {
     self.mount = mount
     if world.planted == .forgetsSealed { forgetSealed(mount) }
     failures = 0
+    spoiled = [:]
     connect()
   }
 
@@ -100,7 +103,13 @@ final class SimulatedClient {
   // MARK: What happens
 
   func heard(_ envelope: WireEnvelope, _ tensors: TensorSet?, on link: SimulatedLink) {
-    if link === self.link, isRunning { handle(.heard(envelope, tensors: tensors)) }
+    guard link === self.link, isRunning else { return }
+    if case .ack(let ack)? = envelope.message, ack.status == .refused,
+      let good = spoiled.removeValue(forKey: Int(ack.round)), world.chance(world.settings.corrections)
+    {
+      return send(good.envelope, good.tensors)
+    }
+    handle(.heard(envelope, tensors: tensors))
   }
 
   func lost(_ link: SimulatedLink, reason: String) {
@@ -125,8 +134,8 @@ final class SimulatedClient {
   private func perform(_ step: ClientSessionMachine.Step) {
     switch step {
     case .check: handle(.checked(.success(0)))
-    case .send(let envelope): if !disk.isDown { link?.toCoordinator(envelope, nil) }
-    case .sendSealed(let sealed): send(sealed.envelope, sealed.tensors)
+    case .send(let envelope): if !disk.isDown { link?.toCoordinator(.message(envelope, nil)) }
+    case .sendSealed(let sealed): if !sendSpoiled(sealed) { send(sealed.envelope, sealed.tensors) }
     case .train(_, let round, let state, let personal): train(round: Int(round), state: state, personal: personal)
     case .report(let event):
       if case .accepted = event { failures = 0 }
@@ -156,8 +165,16 @@ final class SimulatedClient {
     if !disk.isDurable(["ledger", SimulatedTraining.file(charge)]) {
       world.promises.violated("\(name) sent round \(round) before it was charged durably")
     }
-    link?.toCoordinator(envelope, tensors)
+    link?.toCoordinator(.message(envelope, tensors))
     if world.planted == .chargesLate { try? SimulatedTraining.charge(charge, mount) }
+  }
+
+  /// Sends an update with something wrong in its place, perhaps.
+  private func sendSpoiled(_ sealed: SealedMessage) -> Bool {
+    guard let flaw = world.flaw(), !disk.isDown, let update = SpoiledUpdate(sealed, flaw) else { return false }
+    if case .update(let good)? = sealed.envelope.message { spoiled[Int(good.round)] = sealed }
+    link?.toCoordinator(.spoiled(update))
+    return true
   }
 
   // MARK: Training

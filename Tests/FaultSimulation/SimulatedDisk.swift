@@ -91,6 +91,15 @@ package final class SimulatedDisk: Sendable {
   /// Whether this file would be there after a power failure, whatever else is lost. Without the mount's own part.
   package func isDurable(_ path: [String]) -> Bool { state.withLock { $0.tree.isDurable(path) } }
 
+  /// Another disk, with what would be left of this one if its power failed now and everything was lost that can be.
+  package func afterTheWorst() -> SimulatedDisk {
+    var tree = state.withLock { $0.tree }
+    tree.loseWhatWaits()
+    let other = SimulatedDisk()
+    other.state.withLock { $0.tree = tree }
+    return other
+  }
+
   // MARK: Operations
 
   private func checked<T>(boot: Int, path: String, _ body: (inout FileTree) throws -> T) throws -> T {

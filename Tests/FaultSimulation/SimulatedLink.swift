@@ -15,7 +15,7 @@ final class SimulatedLink: ClientWire {
   private var isCut = false
   private var clientKnows = false
   private var coordinatorKnows = false
-  private var isFinished = false
+  private(set) var isFinished = false
   private var lastToClient = Duration.zero
   private var lastToCoordinator = Duration.zero
 
@@ -53,10 +53,14 @@ final class SimulatedLink: ClientWire {
 
   private func toClient(_ envelope: WireEnvelope, _ tensors: TensorSet?) {
     world.note("\(name) <- \(envelope.messageName)", number)
+    world.promises.shows(envelope, to: name)
     switch envelope.message {
     case .ack(let ack):
       let isAccepted = ack.status == .accepted || ack.status == .duplicate
       world.promises.acknowledges(name, round: Int(ack.round), isAccepted: isAccepted)
+      if ack.status == .refused {
+        world.promises.owed.isRefused(name, round: Int(ack.round), reason: ack.reason)
+      }
     case .commit(let commit): world.promises.learns(name, committedRound: Int(commit.round))
     case .round(let round):
       world.promises.receives(name, round: Int(round.round), state: tensors ?? TensorSet())
@@ -72,11 +76,12 @@ final class SimulatedLink: ClientWire {
 
   // MARK: From the client
 
-  func toCoordinator(_ envelope: WireEnvelope, _ tensors: TensorSet?) {
+  func toCoordinator(_ word: ClientWord) {
     guard !clientKnows else { return }
-    world.note("\(name) -> \(envelope.messageName)", number)
+    let envelope = word.envelope
+    world.note("\(name) -> \(word.name)", number)
     let deliver = { [self] in
-      if !isCut, !coordinatorKnows { world.coordinatorHears(envelope, tensors, on: self) }
+      if !isCut, !coordinatorKnows { world.coordinatorHears(word, on: self) }
     }
     lastToCoordinator = max(lastToCoordinator, world.now + world.delay())
     world.plan(at: lastToCoordinator, deliver)
@@ -117,5 +122,25 @@ final class SimulatedLink: ClientWire {
     guard !coordinatorKnows else { return }
     coordinatorKnows = true
     world.coordinatorLoses(self, reason: reason)
+  }
+}
+
+/// What a client puts on the wire.
+enum ClientWord {
+  case message(WireEnvelope, TensorSet?)
+  case spoiled(SpoiledUpdate)
+
+  var envelope: WireEnvelope {
+    switch self {
+    case .message(let envelope, _): envelope
+    case .spoiled(let update): update.envelope
+    }
+  }
+
+  var name: String {
+    switch self {
+    case .message(let envelope, _): envelope.messageName
+    case .spoiled(let update): "Update (\(update.flaw.code))"
+    }
   }
 }

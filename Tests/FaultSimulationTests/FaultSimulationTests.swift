@@ -15,8 +15,8 @@ struct FaultSimulationTests {
       #expect(result.violations == [], FaultSimulationTests.replay(seed))
       completed += result.isCompleted ? 1 : 0
     }
-    // The others used up their attempts, or their clients' budgets.
-    #expect(completed > 165, "only \(completed) of 200 completed")
+    // The others used up their attempts, or a budget.
+    #expect(completed > 150, "only \(completed) of 200 completed")
   }
 
   @Test("500 asynchronous runs keep every promise, and count updates of every age by the formula", arguments: 0..<5)
@@ -46,10 +46,13 @@ struct FaultSimulationTests {
 
   @Test("each fault that is planted is found", arguments: PlantedFault.allCases)
   func planted(_ fault: PlantedFault) throws {
-    let found = try (1...30 as ClosedRange<UInt64>).filter { seed in
-      try !FaultWorld(seed: seed, scope: fault.scope, planting: fault).play().violations.isEmpty
+    var found: [UInt64] = []
+    for seed in 1...40 as ClosedRange<UInt64> where found.count < 4 {
+      if try !FaultWorld(seed: seed, scope: fault.scope, planting: fault).play().violations.isEmpty {
+        found.append(seed)
+      }
     }
-    #expect(found.count >= 4, "found with seeds \(found)")
+    #expect(found.count == 4, "found with seeds \(found)")
   }
 
   @Test("the same seed plays the same run again")

@@ -53,7 +53,8 @@ package struct Project: Sendable {
     configuration: TransportConfiguration = TransportConfiguration(),
     identityFolder: URL? = nil,
     logger: Logger = Project.silent,
-    metrics: any MetricsFactory = NOOPMetricsHandler.instance
+    metrics: any MetricsFactory = NOOPMetricsHandler.instance,
+    onEvent: @escaping @Sendable (CoordinatorEvent) -> Void = { _ in }
   ) async throws -> RunningCoordinator {
     let log = EventLog<CoordinatorEvent>()
     let server = try await CoordinatorServer.start(
@@ -66,9 +67,11 @@ package struct Project: Sendable {
       port: port,
       configuration: configuration,
       logger: logger,
-      metrics: metrics,
-      onEvent: log.record
-    )
+      metrics: metrics
+    ) { event in
+      log.record(event)
+      onEvent(event)
+    }
     return RunningCoordinator(server: server, log: log)
   }
 

@@ -8,9 +8,13 @@ import Foundation
 /// turn. The times are spread, so that those who were turned away together do not come back together.
 extension RunConductor {
   /// Whether a client that has just connected is to come back later.
+  ///
+  /// Who is connected and of no use to a round, because its budget is spent or the population was complete before, takes
+  /// nobody's place.
   func isToComeLater(_ name: String, pendingRound: Int?) -> Bool {
     let most = run.policy.mostConnected
-    guard most > 0, connected.count > most, pendingRound == nil, !state.expected.contains(name) else { return false }
+    let others = state.ready.count - (state.ready[name] == nil ? 0 : 1)
+    guard most > 0, others >= most, pendingRound == nil, !state.expected.contains(name) else { return false }
     return !state.isAtWork(name)
   }
 

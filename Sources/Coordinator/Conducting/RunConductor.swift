@@ -124,7 +124,12 @@ package final class RunConductor {
   package func ready(_ name: String, examples: Int, pendingRound: Int?) {
     connected.insert(name)
     if let outcome { return sendGoodbye(outcome, to: name) }
-    if isToComeLater(name, pendingRound: pendingRound) { return sendAwayForNow(name) }
+    if isToComeLater(name, pendingRound: pendingRound) {
+      // It may complete the population, and even be drawn at once.
+      apply(.clientTurnedAway(name: name))
+      if outcome != nil || state.dismissed[name] != nil { return }
+      if isToComeLater(name, pendingRound: pendingRound) { return sendAwayForNow(name) }
+    }
     unaware.insert(name)
     outlet.report(.clientReady(name: name, ready: connected.count))
     apply(.clientReady(name: name, examples: examples, pendingRound: pendingRound))

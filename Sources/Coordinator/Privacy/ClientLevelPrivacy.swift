@@ -71,7 +71,7 @@ public struct ClientLevelPrivacy: Sendable, Equatable {
   /// w: the largest weight that any client can have.
   public let largestWeight: Int
   /// Randomness that follows from this seed and protects nobody; nil for the system's.
-  public let seed: UInt64?
+  public private(set) var seed: UInt64?
 
   /// - Throws: `PrivacyTermError` naming the first term that makes no sense.
   public init(
@@ -156,6 +156,13 @@ public struct ClientLevelPrivacy: Sendable, Equatable {
     // z/√(1 − r²) with r = z/(2σ_b), rounded up by more than its error, of which the subtraction has the most.
     let share = noiseMultiplier / (2 * adaptive.noise)
     return noiseMultiplier / ((1 - share) * (1 + share)).squareRoot() * (1 + 0x1p-50 / (1 - share))
+  }
+
+  /// The same terms with randomness that follows from this seed.
+  func drawing(from seed: UInt64) -> ClientLevelPrivacy {
+    var terms = self
+    terms.seed = seed
+    return terms
   }
 
   /// Fresh randomness for one use in one round. Under a seed it is the same for the same use and round.

@@ -20,8 +20,8 @@ actor RunDriver {
   private let switchboard: RunSwitchboard
   private let observer: Observer
   private let conductor: RunConductor
-  /// What has happened and was not taken up yet, in order.
-  private var happened: [() -> Void] = []
+  /// What has happened and was not taken up yet, in order, with who waits for that.
+  private var happened: [(what: () -> Void, waiter: CheckedContinuation<Void, Never>?)] = []
   /// More at a time would make the first wait for long, and hold much memory.
   private static let mostTogether = 128
 
@@ -78,14 +78,11 @@ actor RunDriver {
   /// A connection was made.
   func began(_ link: ClientLink) { switchboard.began(link) }
 
-  /// What a client says on a connection. Returns once it has been taken up: until then the connection reads nothing more, and
-  /// tensors that wait here count against the bound on what all connections hold.
+  /// What a client says on a connection. Returns once it was taken up, what follows is durable, and its tensors are no longer
+  /// held here: until then the connection reads nothing more, and they count against the bound on what all connections hold.
   func heard(_ word: ParticipantWord, from link: ClientLink) async {
-    await withCheckedContinuation { taken in
-      soon { [conductor, switchboard] in
-        conductor.heard(word, from: link, on: switchboard)
-        taken.resume()
-      }
+    await withCheckedContinuation { waiter in
+      soon(waiter) { [conductor, switchboard] in conductor.heard(word, from: link, on: switchboard) }
     }
   }
 
@@ -100,8 +97,8 @@ actor RunDriver {
   }
 
   /// Takes something up together with what happens until this actor's jobs that wait already are done.
-  private func soon(_ what: @escaping () -> Void) {
-    happened.append(what)
+  private func soon(_ waiter: CheckedContinuation<Void, Never>? = nil, _ what: @escaping () -> Void) {
+    happened.append((what, waiter))
     executor.backlog.add(1)
     // The queue is first in, first out: this job comes after those.
     if happened.count == 1 { Task { catchUp() } }
@@ -110,12 +107,15 @@ actor RunDriver {
   /// Takes up what has happened, in order.
   private func catchUp() {
     while !happened.isEmpty {
-      let now = happened.prefix(RunDriver.mostTogether)
+      var now = Array(happened.prefix(RunDriver.mostTogether))
       happened.removeFirst(now.count)
       executor.backlog.add(-now.count)
+      let waiters = now.compactMap(\.waiter)
       metrics.takesUpdates(true)
-      conductor.together { for what in now { what() } }
+      conductor.together { for one in now { one.what() } }
       metrics.takesUpdates(false)
+      now = []
+      for waiter in waiters { waiter.resume() }
     }
   }
 

@@ -17,7 +17,7 @@ package struct ServedRun: Sendable {
   package let aggregation: Aggregation
   let privacy: ServedPrivacy
   /// The terms where clients are the unit of privacy.
-  let clientPrivacy: ClientLevelPrivacy?
+  package private(set) var clientPrivacy: ClientLevelPrivacy?
   /// What an update must hold.
   package let updateLayout: FedLoRAProtocol.TensorLayout
 
@@ -93,8 +93,16 @@ package struct ServedRun: Sendable {
     try checkPrivateRelease()
   }
 
+  /// The same run with private randomness that follows from this seed: for simulations, in which each process of a
+  /// coordinator draws afresh, and which play the same again. It protects nobody.
+  package func drawing(from seed: UInt64) -> ServedRun {
+    var run = self
+    run.clientPrivacy = clientPrivacy?.drawing(from: seed)
+    return run
+  }
+
   /// What the private releases cost; nil where there are none.
-  var account: ReleaseAccount? {
+  package var account: ReleaseAccount? {
     // The bit of the quantile is noised too.
     clientPrivacy.map { ReleaseAccount(terms: $0, coordinates: coordinates + 1) }
   }
