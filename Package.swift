@@ -199,6 +199,18 @@ let package = Package(
       path: "Benchmarks/Load",
       swiftSettings: strict
     ),
+    .executableTarget(
+      name: "clients-benchmark",
+      dependencies: [
+        "FedLoRASimulation", "FedLoRAConfiguration", "FedLoRACoordinator", "FedLoRAClient", "FedLoRAEngine",
+        "FedLoRADP",
+        "FedLoRAProtocol", "FedLoRAEngineBenchmark",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Logging", package: "swift-log"),
+      ],
+      path: "Benchmarks/Clients",
+      swiftSettings: strict
+    ),
     .target(name: "CMeter", path: "Fuzzing/Meter", publicHeadersPath: "include"),
     .target(
       name: "FedLoRAFuzzing",
@@ -225,6 +237,12 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       path: "Fuzzing/Driver",
+      swiftSettings: strict
+    ),
+    .executableTarget(
+      name: "step-allocations",
+      dependencies: ["FedLoRAEngine", "FedLoRACheckpoint", "CMeter"],
+      path: "Tests/StepAllocations",
       swiftSettings: strict
     ),
     .testTarget(

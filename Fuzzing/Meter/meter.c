@@ -20,6 +20,8 @@
 static _Atomic int armed;
 static _Atomic int64_t live;
 static _Atomic int64_t peak;
+static _Atomic uint64_t blocks;
+static _Thread_local int watched;
 static int64_t limit;
 static flight_record *current;
 
@@ -68,6 +70,7 @@ void meter_arm(flight_record *record, uint64_t bytes, uint64_t milliseconds) {
   limit = bytes ? (int64_t)bytes : INT64_MAX;
   atomic_store(&live, 0);
   atomic_store(&peak, 0);
+  atomic_store(&blocks, 0);
   if (milliseconds) {
     struct sigaction action;
     memset(&action, 0, sizeof action);
@@ -83,6 +86,10 @@ uint64_t meter_disarm(void) {
   set_timer(0);
   return (uint64_t)atomic_load(&peak);
 }
+
+void meter_watch(void) { watched = 1; }
+
+uint64_t meter_blocks(void) { return atomic_load(&blocks); }
 
 #ifdef METER_HAS_OTHER_ALLOCATOR
 
@@ -107,6 +114,7 @@ static inline void ask(size_t size) {
 
 static inline void *took(void *block) {
   if (block && atomic_load_explicit(&armed, memory_order_relaxed)) {
+    if (watched) atomic_fetch_add_explicit(&blocks, 1, memory_order_relaxed);
     int64_t size = (int64_t)malloc_usable_size(block);
     int64_t now = atomic_fetch_add(&live, size) + size;
     int64_t most = atomic_load_explicit(&peak, memory_order_relaxed);

@@ -13,9 +13,9 @@ struct Baselines: Sendable {
   func run(_ baseline: ScenarioConfiguration.Baseline) async throws -> ResultRow {
     let start = ContinuousClock.now
     report(.started(name: baseline.rawValue, rounds: nil))
-    let (clients, global): ([String: LossSummary], [LossSummary]) =
+    let (clients, global): ([String: TaskScore], [TaskScore]) =
       switch baseline {
-      case .majority: majority()
+      case .majority: try majority()
       case .frozen: try await frozen()
       case .local: try await local()
       case .centralised: try await centralised()
@@ -32,58 +32,81 @@ struct Baselines: Sendable {
     return row
   }
 
-  /// The most frequent class of all training examples, for everybody.
-  private func majority() -> ([String: LossSummary], [LossSummary]) {
-    var counts = [Int](repeating: 0, count: data.labels.count)
-    for example in data.train { counts[example.label] += 1 }
-    let choice = counts.indices.max { (counts[$0], -$0) < (counts[$1], -$1) } ?? 0
-    func score(_ examples: [EncodedExample]) -> LossSummary {
-      LossSummary(correct: examples.filter { $0.label == choice }.count, count: examples.count)
+  /// The most frequent class of all training examples, or the mean of their numbers, for everybody.
+  private func majority() throws -> ([String: TaskScore], [TaskScore]) {
+    let score: ([EncodedExample]) throws -> TaskScore
+    if scenario.model.task == .regression {
+      let mean = data.train.reduce(0) { $0 + Double($1.value) } / Double(max(1, data.train.count))
+      score = { examples in
+        try TaskScore(found: examples.map { _ in mean }, expected: examples.map { Double($0.value) })
+      }
+    } else {
+      var counts = [Int](repeating: 0, count: data.labels.count)
+      for example in data.train { counts[example.label] += 1 }
+      let choice = counts.indices.max { (counts[$0], -$0) < (counts[$1], -$1) } ?? 0
+      score = { examples in
+        TaskScore(labels: examples.map(\.label), decisions: examples.map { _ in choice }, classCount: counts.count)
+      }
     }
-    let clients = Dictionary(uniqueKeysWithValues: data.clients.map { ($0.name, score($0.test)) })
-    return (clients, [score(data.test)])
+    let clients = Dictionary(uniqueKeysWithValues: try data.clients.map { ($0.name, try score($0.test)) })
+    return (clients, [try score(data.test)])
   }
 
   /// A linear head on the frozen encoder's pooled vectors, trained on the pooled data; a language model as it is.
-  private func frozen() async throws -> ([String: LossSummary], [LossSummary]) {
+  private func frozen() async throws -> ([String: TaskScore], [TaskScore]) {
     let terms = try adapterAndHead()
     let (data, seed) = (data, scenario.seed)
     if terms.head == nil {
       return try await slots.withRunner(adapter: terms.adapter, head: nil) { runner in
         // A fresh adapter adds nothing.
         let start = try AdapterInitialisation.parameters(of: runner.model, seed: seed)
-        var clients: [String: LossSummary] = [:]
+        var clients: [String: TaskScore] = [:]
         for client in data.clients {
-          clients[client.name] = try Evaluation.run(runner, parameters: start, examples: client.test)
+          clients[client.name] = try Evaluation.score(runner, parameters: start, held: data.held(client))
         }
-        return (clients, [try Evaluation.run(runner, parameters: start, examples: data.test)])
+        return (clients, [try Evaluation.score(runner, parameters: start, held: data.heldOut)])
       }
     }
-    return try await slots.withRunner(adapter: terms.adapter, head: terms.head) { runner in
+    // A layer that is to be trained first says nothing as it stands.
+    let head =
+      terms.head?.pooling == .dense
+      ? scenario.model.task.head(labelCount: data.labels.count, pooling: .mean) : terms.head
+    return try await slots.withRunner(adapter: terms.adapter, head: head) { runner in
       let still = [Float](repeating: 0, count: runner.model.layout.count)
       let width = runner.model.base.spec.hiddenSize
       let train = try Evaluation.features(runner, parameters: still, examples: data.train)
-      let probe = LinearProbe.fit(
-        features: train,
-        width: width,
-        labels: data.train.map(\.label),
-        labelCount: data.labels.count
-      )
-      func score(_ examples: [EncodedExample]) throws -> LossSummary {
+      let isRegression = terms.head?.isRegression == true
+      let probe =
+        isRegression
+        ? LinearProbe.fit(features: train, width: width, values: data.train.map { Double($0.value) })
+        : LinearProbe.fit(
+          features: train,
+          width: width,
+          labels: data.train.map(\.label),
+          labelCount: data.labels.count
+        )
+      func score(_ examples: [EncodedExample]) throws -> TaskScore {
         let features = try Evaluation.features(runner, parameters: still, examples: examples)
-        return probe.score(features, labels: examples.map(\.label))
+        if isRegression {
+          return try TaskScore(found: probe.values(features), expected: examples.map { Double($0.value) })
+        }
+        return TaskScore(
+          labels: examples.map(\.label),
+          decisions: probe.decisions(features),
+          classCount: data.labels.count
+        )
       }
-      var clients: [String: LossSummary] = [:]
+      var clients: [String: TaskScore] = [:]
       for client in data.clients { clients[client.name] = try score(client.test) }
       return (clients, [try score(data.test)])
     }
   }
 
   /// Each client alone, with the steps that it would take in the federation on average.
-  private func local() async throws -> ([String: LossSummary], [LossSummary]) {
+  private func local() async throws -> ([String: TaskScore], [TaskScore]) {
     let cohort = min(scenario.cohort.clientsPerRound, data.clients.count)
     let steps = max(1, scenario.rounds * scenario.training.localSteps * cohort / data.clients.count)
-    let results = try await withThrowingTaskGroup(of: (String, LossSummary, LossSummary).self) { group in
+    let results = try await withThrowingTaskGroup(of: (String, TaskScore, TaskScore).self) { group in
       for client in data.clients {
         group.addTask {
           let (own, all) = try await train(
@@ -91,12 +114,12 @@ struct Baselines: Sendable {
             steps: steps,
             seed: SeededGenerator.derive(scenario.seed, "local", .name(client.name)),
             shape: .constant,
-            tests: [client.test, data.test]
+            tests: [data.held(client), data.heldOut]
           )
           return (client.name, own, all)
         }
       }
-      var collected: [(String, LossSummary, LossSummary)] = []
+      var collected: [(String, TaskScore, TaskScore)] = []
       for try await result in group {
         collected.append(result)
         report(.progress(name: "local", fraction: Double(collected.count) / Double(data.clients.count)))
@@ -108,10 +131,10 @@ struct Baselines: Sendable {
   }
 
   /// LoRA on the pooled data, with a linear decay over the stated epochs.
-  private func centralised() async throws -> ([String: LossSummary], [LossSummary]) {
+  private func centralised() async throws -> ([String: TaskScore], [TaskScore]) {
     let batch = scenario.training.batchSize
     let steps = max(1, Int((scenario.centralisedEpochs * Double(data.train.count) / Double(batch)).rounded()))
-    let tests = data.clients.map(\.test) + [data.test]
+    let tests = data.clients.map(data.held) + [data.heldOut]
     let results = try await trainAll(
       data.train,
       steps: steps,
@@ -129,8 +152,8 @@ struct Baselines: Sendable {
     steps: Int,
     seed: UInt64,
     shape: LearningRateSchedule.Shape,
-    tests: [[EncodedExample]]
-  ) async throws -> (LossSummary, LossSummary) {
+    tests: [HeldOut]
+  ) async throws -> (TaskScore, TaskScore) {
     let results = try await trainAll(examples, steps: steps, seed: seed, shape: shape, tests: tests, onStep: { _ in })
     return (results[0], results[1])
   }
@@ -140,9 +163,9 @@ struct Baselines: Sendable {
     steps: Int,
     seed: UInt64,
     shape: LearningRateSchedule.Shape,
-    tests: [[EncodedExample]],
+    tests: [HeldOut],
     onStep: @escaping @Sendable (Int) -> Void
-  ) async throws -> [LossSummary] {
+  ) async throws -> [TaskScore] {
     let terms = try adapterAndHead()
     let section = scenario.training
     let rule: OptimizerRule =
@@ -169,7 +192,7 @@ struct Baselines: Sendable {
           if flag.isRaised { throw CancellationError() }
           onStep(step)
         }
-        return try tests.map { try Evaluation.run(runner, parameters: parameters, examples: $0) }
+        return try tests.map { try Evaluation.score(runner, parameters: parameters, held: $0) }
       }
     } onCancel: {
       flag.raise()
@@ -187,11 +210,7 @@ struct Baselines: Sendable {
       initialisation: LoRAConfiguration.Initialisation(rawValue: section.initialisation) ?? .kaiming,
       form: section.form == "vera" ? .vera(seed: scenario.seed) : .lora
     )
-    switch scenario.model.task {
-    case .classification:
-      return (adapter, ClassificationHead(labelCount: data.labels.count, pooling: scenario.model.pooling))
-    case .causalLM: return (adapter, nil)
-    }
+    return (adapter, scenario.model.task.head(labelCount: data.labels.count, pooling: scenario.model.pooling))
   }
 }
 

@@ -109,7 +109,8 @@ public struct Comparison: Sendable {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
     try DurableFile.write(try encoder.encode(report), to: folder.appendingPathComponent("comparison.json"))
-    try DurableFile.write(Data((report.table + "\n").utf8), to: folder.appendingPathComponent("comparison.txt"))
+    let tables = [report.table, report.measuresTable].compactMap { $0 }.joined(separator: "\n\n")
+    try DurableFile.write(Data((tables + "\n").utf8), to: folder.appendingPathComponent("comparison.txt"))
     return report
   }
 
@@ -248,6 +249,7 @@ struct CellPlayer {
       // Nil where there is nothing of the kind, so that results from before they existed are still known.
       let aggregation: AggregationSection?
       let poison: PoisonSection?
+      let evaluation: EvaluationSection?
     }
     var clients = own.clients
     // How many train at a time changes nothing but the time.
@@ -268,7 +270,8 @@ struct CellPlayer {
         training: method.training,
         privacy: method.privacy,
         aggregation: method.aggregation == .mean ? nil : method.aggregation,
-        poison: own.poison.clients == 0 ? nil : own.poison
+        poison: own.poison.clients == 0 ? nil : own.poison,
+        evaluation: own.evaluation == .standard ? nil : own.evaluation
       )
     )
     return SHA256.hash(data: bytes).map { String(format: "%02x", $0) }.joined()

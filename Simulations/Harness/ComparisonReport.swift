@@ -1,3 +1,4 @@
+import FedLoRAEngine
 import Foundation
 
 /// What a comparison found, with intervals over its seeds.
@@ -60,6 +61,8 @@ public struct ComparisonReport: Encodable, Sendable {
     public let againstFirst: Estimate?
     /// The same of perplexities; nil where no language model is trained.
     public let perplexity: Perplexity?
+    /// The task's other measures; empty where there are none.
+    public let measures: [MeasureLine]
     /// Bytes that the clients sent and received, mean over seeds.
     public let bytesUp: Double
     /// Bytes that the clients received, mean over seeds.
@@ -81,6 +84,22 @@ public struct ComparisonReport: Encodable, Sendable {
     /// On the pooled held-out set.
     public let global: Estimate?
     /// This method's clients' mean minus that of the first method at the same ε and under the same attack, seed by seed.
+    public let againstFirst: Estimate?
+  }
+
+  /// One measure of a line; each as `ResultMeasure` has it, over the seeds.
+  public struct MeasureLine: Encodable, Sendable {
+    /// Which one.
+    public let measure: Measure
+    /// Mean over clients.
+    public let clients: Estimate?
+    /// The worst client's.
+    public let worst: Estimate?
+    /// Of all clients' own held-out examples together.
+    public let allClients: Estimate?
+    /// On the pooled held-out set.
+    public let global: Estimate?
+    /// This method's clients' mean minus that of the first method, seed by seed.
     public let againstFirst: Estimate?
   }
 
@@ -133,6 +152,17 @@ public struct ComparisonReport: Encodable, Sendable {
               global: Estimate(own.compactMap(\.row.globalPerplexity)),
               againstFirst: againstFirst(\.meanClientPerplexity)
             ) : nil,
+          measures: Measure.allCases.compactMap { measure in
+            guard own.contains(where: { $0.row[measure] != nil }) else { return nil }
+            return MeasureLine(
+              measure: measure,
+              clients: Estimate(own.compactMap { $0.row[measure]?.meanClient }),
+              worst: Estimate(own.compactMap { $0.row[measure]?.worstClient }),
+              allClients: Estimate(own.compactMap { $0.row[measure]?.allClients }),
+              global: Estimate(own.compactMap { $0.row[measure]?.global }),
+              againstFirst: againstFirst { $0[measure]?.meanClient }
+            )
+          },
           bytesUp: own.reduce(0) { $0 + Double($1.row.bytesUp) } / Double(max(1, own.count)),
           bytesDown: own.reduce(0) { $0 + Double($1.row.bytesDown) } / Double(max(1, own.count)),
           largestEpsilon: own.compactMap(\.row.epsilon).max(),
@@ -153,7 +183,10 @@ public struct ComparisonReport: Encodable, Sendable {
   public var table: String {
     let first = runs.first?.method ?? "the first"
     let hasAttacks = runs.contains { $0.attack != nil }
-    let mean = lines.contains { $0.perplexity != nil } ? "clients' mean perplexity" : "clients' mean"
+    let mean =
+      lines.contains { $0.perplexity != nil }
+      ? "clients' mean perplexity"
+      : lines.contains { $0.meanSquaredError != nil } ? "clients' mean squared error" : "clients' mean"
     let header =
       ["method"] + (hasAttacks ? ["attack"] : []) + [
         "target ε", mean, "worst client", "global", "against \(first)", "MB up", "MB down", "largest ε",
@@ -164,9 +197,10 @@ public struct ComparisonReport: Encodable, Sendable {
       lines.map { line in
         [line.method] + (hasAttacks ? [line.attack ?? "-"] : []) + [
           line.epsilon.map { $0 == 0 ? "none" : Comparison.short($0) } ?? "-",
-          ComparisonReport.shown(line, \.clients, \.clients),
-          ComparisonReport.shown(line, \.worst, \.worst), ComparisonReport.shown(line, \.global, \.global),
-          ComparisonReport.shown(line, \.againstFirst, \.againstFirst, signed: true),
+          ComparisonReport.shown(line, \.clients, \.clients, \.clients),
+          ComparisonReport.shown(line, \.worst, \.worst, \.worst),
+          ComparisonReport.shown(line, \.global, \.global, \.global),
+          ComparisonReport.shown(line, \.againstFirst, \.againstFirst, \.againstFirst, signed: true),
           String(format: "%.2f", line.bytesUp / 1e6), String(format: "%.2f", line.bytesDown / 1e6),
           line.largestEpsilon.map { String(format: "%.4f", $0) } ?? "-", Comparison.short(line.factor),
         ] + (hasAttacks ? [line.aggregationSeconds.map { String(format: "%.1f", 1000 * $0) } ?? "-"] : [])
@@ -174,19 +208,55 @@ public struct ComparisonReport: Encodable, Sendable {
     )
   }
 
-  /// An accuracy of the line in percent or, for a language model, the perplexity in its place.
+  /// The task's measures beside those of `table`, with the half width of their 95 % interval; nil where there are none.
+  public var measuresTable: String? {
+    let hasAttacks = runs.contains { $0.attack != nil }
+    let rows = lines.flatMap { line in
+      line.measures.map { measure in
+        [line.method] + (hasAttacks ? [line.attack ?? "-"] : []) + [
+          line.epsilon.map { $0 == 0 ? "none" : Comparison.short($0) } ?? "-", measure.measure.rawValue,
+        ]
+          + [measure.clients, measure.worst, measure.allClients, measure.global].map {
+            ComparisonReport.shown($0, factor: 1, digits: 4)
+          } + [ComparisonReport.shown(measure.againstFirst, factor: 1, digits: 4, signed: true)]
+      }
+    }
+    guard !rows.isEmpty else { return nil }
+    return TextTable.draw(
+      ["method"] + (hasAttacks ? ["attack"] : []) + [
+        "target ε", "measure", "clients' mean", "worst client", "all clients' examples", "global",
+        "against \(runs.first?.method ?? "the first")",
+      ],
+      rows
+    )
+  }
+
+  /// An accuracy of the line in percent or, in its place, the perplexity of a language model or the mean squared error
+  /// of a regression.
   private static func shown(
     _ line: Line,
     _ accuracy: KeyPath<Line, Estimate?>,
     _ perplexity: KeyPath<Perplexity, Estimate?>,
+    _ error: KeyPath<MeasureLine, Estimate?>,
     signed: Bool = false
   ) -> String {
-    let (estimate, factor, digits) =
-      line.perplexity.map { ($0[keyPath: perplexity], 1.0, 2) } ?? (line[keyPath: accuracy], 100.0, 1)
+    if let own = line.perplexity { return shown(own[keyPath: perplexity], factor: 1, digits: 2, signed: signed) }
+    if let own = line.meanSquaredError { return shown(own[keyPath: error], factor: 1, digits: 4, signed: signed) }
+    return shown(line[keyPath: accuracy], factor: 100, digits: 1, signed: signed)
+  }
+
+  private static func shown(_ estimate: Estimate?, factor: Double, digits: Int, signed: Bool = false) -> String {
     guard let estimate else { return "-" }
     let mean = String(format: signed ? "%+.*f" : "%.*f", digits, factor * estimate.mean)
     guard let half = estimate.halfWidth else { return mean }
     return mean + String(format: " ± %.*f", digits, factor * half)
+  }
+}
+
+extension ComparisonReport.Line {
+  /// The mean squared error of a regression; nil for another task.
+  fileprivate var meanSquaredError: ComparisonReport.MeasureLine? {
+    measures.first { $0.measure == .meanSquaredError }
   }
 }
 

@@ -32,8 +32,10 @@ public struct ResultRow: Codable, Sendable, Equatable {
   public var aggregationSeconds: Double?
   /// Wall-clock seconds.
   public var seconds: Double
-  /// Accuracy of every client that is not hostile on its own held-out examples, by name.
+  /// Accuracy of every client that is not hostile on its own held-out examples, by name; empty for a regression.
   public var clientAccuracies: [String: Double]
+  /// Measures of the task beside accuracy and perplexity; nil where there are none.
+  public var measures: [ResultMeasure]?
 
   enum CodingKeys: String, CodingKey {
     case name
@@ -50,14 +52,15 @@ public struct ResultRow: Codable, Sendable, Equatable {
     case globalPerplexity = "global_perplexity"
     case seconds
     case clientAccuracies = "client_accuracies"
+    case measures
   }
 
-  /// Summarises the clients' own accuracies; clients without a held-out example count nowhere.
+  /// Summarises the clients' own scores; clients without a held-out example count nowhere.
   init(
     name: String,
     isBaseline: Bool,
-    clients: [String: LossSummary],
-    global: [LossSummary],
+    clients: [String: TaskScore],
+    global: [TaskScore],
     task: TaskKind,
     bytesUp: Int = 0,
     bytesDown: Int = 0,
@@ -66,27 +69,37 @@ public struct ResultRow: Codable, Sendable, Equatable {
   ) {
     self.name = name
     self.isBaseline = isBaseline
-    clientAccuracies = clients.filter { $0.value.count > 0 }.mapValues(\.accuracy)
+    let own = clients.filter { $0.value.losses.count > 0 }
+    // A regression has no right ones.
+    clientAccuracies = task == .regression ? [:] : own.mapValues(\.losses.accuracy)
     let values = clientAccuracies.sorted { $0.key < $1.key }.map(\.value)
     meanClientAccuracy = ResultRow.mean(values)
     worstClientAccuracy = values.min()
-    globalAccuracy = ResultRow.mean(global.map(\.accuracy))
+    globalAccuracy = task == .regression ? nil : ResultRow.mean(global.map(\.losses.accuracy))
     if task == .causalLM {
-      let own = clients.filter { $0.value.count > 0 }.sorted { $0.key < $1.key }.map(\.value.perplexity)
-      meanClientPerplexity = ResultRow.mean(own)
-      worstClientPerplexity = own.max()
-      globalPerplexity = ResultRow.mean(global.map(\.perplexity))
+      let perplexities = own.sorted { $0.key < $1.key }.map(\.value.losses.perplexity)
+      meanClientPerplexity = ResultRow.mean(perplexities)
+      worstClientPerplexity = perplexities.max()
+      globalPerplexity = ResultRow.mean(global.map(\.losses.perplexity))
     }
+    let found = ResultMeasure.all(clients: own, global: global)
+    measures = found.isEmpty ? nil : found
     self.bytesUp = bytesUp
     self.bytesDown = bytesDown
     self.epsilon = epsilon
     self.seconds = seconds
   }
 
-  /// What says how good the row is, the more the better: accuracy, or for a language model perplexity with its sign turned.
-  var merit: Double? { meanClientPerplexity.map { -$0 } ?? meanClientAccuracy }
+  /// What says how good the row is, the more the better: accuracy, or with its sign turned perplexity for a language
+  /// model and the mean squared error for a regression.
+  var merit: Double? {
+    meanClientPerplexity.map { -$0 } ?? meanClientAccuracy ?? self[.meanSquaredError]?.meanClient.map { -$0 }
+  }
 
-  private static func mean(_ values: [Double]) -> Double? {
+  /// One of `measures`.
+  public subscript(measure: Measure) -> ResultMeasure? { measures?.first { $0.measure == measure } }
+
+  static func mean(_ values: [Double]) -> Double? {
     values.isEmpty ? nil : values.reduce(0, +) / Double(values.count)
   }
 }

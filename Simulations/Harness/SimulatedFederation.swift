@@ -11,7 +11,7 @@ import Logging
 import Synchronization
 
 /// One method played by a real coordinator on loopback and real clients over TLS, with a throw-away authority.
-struct SimulatedFederation: Sendable {
+package struct SimulatedFederation: Sendable {
   let scenario: ScenarioConfiguration
   let data: SimulationData
   let slots: EngineSlots
@@ -21,10 +21,32 @@ struct SimulatedFederation: Sendable {
   let logger: Logger
   let report: @Sendable (SimulationEvent) -> Void
 
+  /// Takes all parts.
+  /// - Parameter report: called from several tasks; a coordinator's events come in order, and while it blocks the
+  ///   coordinator does nothing else.
+  package init(
+    scenario: ScenarioConfiguration,
+    data: SimulationData,
+    slots: EngineSlots,
+    method: ScenarioConfiguration.Method,
+    folder: URL,
+    logger: Logger,
+    report: @escaping @Sendable (SimulationEvent) -> Void
+  ) {
+    self.scenario = scenario
+    self.data = data
+    self.slots = slots
+    self.method = method
+    self.folder = folder
+    self.logger = logger
+    self.report = report
+  }
+
   /// Most personal models that are evaluated on the pooled held-out set.
   static let pooledModels = 10
 
-  func run() async throws -> ResultRow {
+  /// Plays the run to its end and evaluates what came of it.
+  package func run() async throws -> ResultRow {
     let start = ContinuousClock.now
     report(.started(name: method.name, rounds: scenario.rounds))
     let definition = try definition()
@@ -57,7 +79,8 @@ struct SimulatedFederation: Sendable {
     return row
   }
 
-  private func definition() throws -> RunDefinition {
+  /// The run as all parties know it.
+  package func definition() throws -> RunDefinition {
     var cohort = scenario.cohort
     cohort.minClients = min(cohort.minClients, data.clients.count)
     cohort.clientsPerRound = min(cohort.clientsPerRound, data.clients.count)
@@ -133,8 +156,8 @@ struct SimulatedFederation: Sendable {
   ) async throws -> ResultRow {
     let terms = try RunTerms(manifest)
     let isPersonal = try hasPersonalTensors(terms)
-    var clients: [String: LossSummary] = [:]
-    var global: [LossSummary] = []
+    var clients: [String: TaskScore] = [:]
+    var global: [TaskScore] = []
     let adapters = folder.appendingPathComponent("adapters")
     // The pooled set is large and personal models are many: an even choice of them stands for all.
     // What becomes of the hostile clients' own models is nobody's concern.
@@ -150,13 +173,18 @@ struct SimulatedFederation: Sendable {
         state: result.finalState,
         personal: outcome.personal
       )
-      clients[client.name] = try await trainer.evaluate(assignment, on: client.test)
+      clients[client.name] = try await trainer.score(assignment, on: data.held(client))
       if isPersonal ? index % step == 0 : index == 0 {
-        global.append(try await trainer.evaluate(assignment, on: data.test))
+        global.append(try await trainer.score(assignment, on: data.heldOut))
       }
       if isPersonal || index == 0 {
         let adapter = PEFTAdapterFolder(
-          configuration: terms.adapter.peft(baseModel: scenario.model.path, spec: data.base.spec, task: terms.task),
+          configuration: terms.adapter.peft(
+            baseModel: scenario.model.path,
+            spec: data.base.spec,
+            task: terms.task,
+            pooling: terms.head?.pooling
+          ),
           tensors: try trainer.adapter(assignment)
         )
         try adapter.write(to: adapters.appendingPathComponent(isPersonal ? client.name : "global"))

@@ -13,6 +13,8 @@ public struct SimulatedClient: Sendable {
   public let train: [EncodedExample]
   /// Held-out examples of the same mix of labels.
   public let test: [EncodedExample]
+  /// The questions that they ask of a language model.
+  let questions: [Question]
   /// Training examples of each label.
   public let labelCounts: [Int]
   /// The training examples' places, from 0, in the training set that is dealt: the file, or under `train_limit` the
@@ -20,6 +22,40 @@ public struct SimulatedClient: Sendable {
   public let trainIndices: [Int]
   /// Identifies the client's data set for its ledger.
   public let fingerprint: String
+
+  /// A client with examples of the caller's own making, dealt by no partition.
+  package init(name: String, train: [EncodedExample], test: [EncodedExample], labels: Int, fingerprint: String) {
+    self.init(
+      name: name,
+      origin: name,
+      train: train,
+      test: test,
+      questions: [],
+      labelCounts: (0..<labels).map { label in train.count { $0.label == label } },
+      trainIndices: Array(train.indices),
+      fingerprint: fingerprint
+    )
+  }
+
+  init(
+    name: String,
+    origin: String,
+    train: [EncodedExample],
+    test: [EncodedExample],
+    questions: [Question],
+    labelCounts: [Int],
+    trainIndices: [Int],
+    fingerprint: String
+  ) {
+    self.name = name
+    self.origin = origin
+    self.train = train
+    self.test = test
+    self.questions = questions
+    self.labelCounts = labelCounts
+    self.trainIndices = trainIndices
+    self.fingerprint = fingerprint
+  }
 }
 
 /// Everything that a scenario reads: base model, encoded examples, and how they are dealt.
@@ -32,8 +68,41 @@ public struct SimulationData: Sendable {
   public let train: [EncodedExample]
   /// All held-out examples.
   public let test: [EncodedExample]
+  /// The questions that they ask of a language model.
+  let questions: [Question]
+  /// How they are asked.
+  let asking: Asking?
   /// The clients in order of their names.
   public let clients: [SimulatedClient]
+
+  /// Data of the caller's own making, of which no questions are asked.
+  package init(
+    base: FrozenModel,
+    labels: [String],
+    train: [EncodedExample],
+    test: [EncodedExample],
+    clients: [SimulatedClient]
+  ) {
+    self.init(base: base, labels: labels, train: train, test: test, questions: [], asking: nil, clients: clients)
+  }
+
+  init(
+    base: FrozenModel,
+    labels: [String],
+    train: [EncodedExample],
+    test: [EncodedExample],
+    questions: [Question],
+    asking: Asking?,
+    clients: [SimulatedClient]
+  ) {
+    self.base = base
+    self.labels = labels
+    self.train = train
+    self.test = test
+    self.questions = questions
+    self.asking = asking
+    self.clients = clients
+  }
 
   /// Reads model and data and deals the examples.
   /// - Throws: errors that name file, line, key or tensor.
@@ -50,14 +119,34 @@ public struct SimulationData: Sendable {
     )
     let reader = RecordReader(folder: folder, tokenizer: tokenizer)
     let (encodedTrain, encodedTest) = (try reader.encode(train, terms), try reader.encode(test, terms))
-    let clients = try deal(scenario, train: train, test: test, encodedTrain, encodedTest)
+    let isAsked =
+      terms.task == .causalLM
+      && (scenario.evaluation.terms.match != nil || test.examples.contains { !$0.choices.isEmpty })
+    let questions: [Question?] = isAsked ? try reader.questions(test, terms) : test.examples.map { _ in nil }
+    let most = scenario.evaluation.questions
+    let clients = try deal(scenario, train: train, test: test, encodedTrain, encodedTest, questions)
     return SimulationData(
       base: base,
       labels: train.labels,
       train: encodedTrain,
       test: encodedTest,
+      questions: first(most, of: questions),
+      asking: isAsked ? try reader.asking(scenario.evaluation.terms) : nil,
       clients: clients
     )
+  }
+
+  /// What a client's own model is asked.
+  func held(_ client: SimulatedClient) -> HeldOut {
+    HeldOut(examples: client.test, questions: client.questions, asking: asking)
+  }
+
+  /// What is asked of the pooled held-out set.
+  var heldOut: HeldOut { HeldOut(examples: test, questions: questions, asking: asking) }
+
+  private static func first(_ most: Int, of questions: [Question?]) -> [Question] {
+    let asked = questions.compactMap { $0 }
+    return most == 0 ? asked : Array(asked.prefix(most))
   }
 
   private static func readSets(_ scenario: ScenarioConfiguration) throws -> (train: Dataset, test: Dataset) {
@@ -69,7 +158,9 @@ public struct SimulationData: Sendable {
       label: optional(section.label),
       client: optional(section.client),
       prompt: optional(section.prompt),
-      response: optional(section.response)
+      response: optional(section.response),
+      messages: optional(section.messages),
+      choices: optional(section.choices)
     )
     let task = scenario.model.task
     let trainURL =
@@ -94,7 +185,8 @@ public struct SimulationData: Sendable {
     train: Dataset,
     test: Dataset,
     _ encodedTrain: [EncodedExample],
-    _ encodedTest: [EncodedExample]
+    _ encodedTest: [EncodedExample],
+    _ questions: [Question?]
   ) throws -> [SimulatedClient] {
     let section = scenario.clients
     let scheme: PartitionScheme =
@@ -123,6 +215,7 @@ public struct SimulationData: Sendable {
         origin: section.partition == .natural ? own.name : name,
         train: own.indices.map { encodedTrain[$0] },
         test: held.indices.map { encodedTest[$0] },
+        questions: first(scenario.evaluation.questions, of: held.indices.map { questions[$0] }),
         labelCounts: own.labelCounts,
         trainIndices: own.indices,
         fingerprint: DatasetFingerprint.of(train.subset(own.indices))

@@ -1,3 +1,4 @@
+import FedLoRAEngine
 import Foundation
 
 /// What a simulation found.
@@ -47,36 +48,50 @@ public struct SimulationReport: Codable, Sendable, Equatable {
   public var table: String {
     let isPrivate = rows.contains { $0.epsilon != nil }
     let isLanguage = rows.contains { $0.meanClientPerplexity != nil }
+    let isRegression = rows.contains { $0[.meanSquaredError] != nil }
     let header =
       ["strategy"]
       + (isLanguage
         ? ["clients' mean perplexity", "worst client", "global", "tokens right"]
-        : ["clients' mean", "worst client", "global"])
+        : [isRegression ? "clients' mean squared error" : "clients' mean", "worst client", "global"])
       + ["MB up", "MB down"] + (isPrivate ? ["ε"] : []) + ["seconds"]
     return TextTable.draw(
       header,
       rows.map { row in
-        [
-          row.isBaseline ? "(\(row.name))" : row.name
-        ]
-          + (isLanguage
-            ? [
-              SimulationReport.plain(row.meanClientPerplexity), SimulationReport.plain(row.worstClientPerplexity),
-              SimulationReport.plain(row.globalPerplexity), SimulationReport.percent(row.meanClientAccuracy),
-            ]
-            : [
-              SimulationReport.percent(row.meanClientAccuracy), SimulationReport.percent(row.worstClientAccuracy),
-              SimulationReport.percent(row.globalAccuracy),
-            ]) + [
-            row.isBaseline ? "-" : String(format: "%.2f", Double(row.bytesUp) / 1e6),
-            row.isBaseline ? "-" : String(format: "%.2f", Double(row.bytesDown) / 1e6),
-          ] + (isPrivate ? [row.epsilon.map { String(format: "%.4f", $0) } ?? "-"] : [])
-          + [String(format: "%.1f", row.seconds)]
+        let (up, down) = (Double(row.bytesUp) / 1e6, Double(row.bytesDown) / 1e6)
+        var cells = [row.isBaseline ? "(\(row.name))" : row.name]
+        cells += isLanguage ? perplexities(row) : isRegression ? errors(row) : accuracies(row)
+        cells += row.isBaseline ? ["-", "-"] : [String(format: "%.2f", up), String(format: "%.2f", down)]
+        if isPrivate { cells.append(SimulationReport.plain(row.epsilon, digits: 4)) }
+        return cells + [String(format: "%.1f", row.seconds)]
       }
     )
   }
 
-  private static func plain(_ value: Double?) -> String { value.map { String(format: "%.2f", $0) } ?? "-" }
+  private func perplexities(_ row: ResultRow) -> [String] {
+    [
+      SimulationReport.plain(row.meanClientPerplexity), SimulationReport.plain(row.worstClientPerplexity),
+      SimulationReport.plain(row.globalPerplexity), SimulationReport.percent(row.meanClientAccuracy),
+    ]
+  }
+
+  private func errors(_ row: ResultRow) -> [String] {
+    let error = row[.meanSquaredError]
+    return [error?.meanClient, error?.worstClient, error?.global].map { SimulationReport.plain($0, digits: 4) }
+  }
+
+  private func accuracies(_ row: ResultRow) -> [String] {
+    [row.meanClientAccuracy, row.worstClientAccuracy, row.globalAccuracy].map(SimulationReport.percent)
+  }
+
+  /// The measures of the task beside those of `table`; nil where there are none.
+  public var measuresTable: String? {
+    ResultMeasure.table(rows.map { ($0.isBaseline ? "(\($0.name))" : $0.name, $0.measures ?? []) })
+  }
+
+  private static func plain(_ value: Double?, digits: Int = 2) -> String {
+    value.map { String(format: "%.*f", digits, $0) } ?? "-"
+  }
 
   private static func percent(_ value: Double?) -> String { value.map { String(format: "%.1f %%", 100 * $0) } ?? "-" }
 

@@ -145,13 +145,16 @@ void fl_multiply(float *y, const float *x, size_t n) { DISPATCH(multiply(y, x, n
 void fl_copy_rows(float *y, size_t y_step, const float *x, size_t x_step, size_t rows, size_t cols) {
   for (size_t r = 0; r < rows; r++) memcpy(y + r * y_step, x + r * x_step, cols * sizeof(float));
 }
-void fl_softmax_causal(float *s, float *lse, size_t rows, float scale, size_t window) {
-  DISPATCH(softmax_causal(s, lse, rows, scale, window))
+void fl_softmax_causal(float *s, float *lse, size_t rows, size_t cols, size_t past, float scale, size_t window) {
+  DISPATCH(softmax_causal(s, lse, rows, cols, past, scale, window))
 }
-void fl_softmax_causal_restore(float *s, const float *lse, size_t rows, float scale, size_t window) {
-  DISPATCH(softmax_causal_restore(s, lse, rows, scale, window))
+void fl_softmax_causal_restore(float *s, const float *lse, size_t rows, size_t cols, size_t past, float scale,
+                               size_t window) {
+  DISPATCH(softmax_causal_restore(s, lse, rows, cols, past, scale, window))
 }
-float fl_largest(const float *x, size_t n) { DISPATCH(largest(x, n)) }
+float fl_softmax_scaled(float *x, size_t n, float factor, float *largest) {
+  DISPATCH(softmax_scaled(x, n, factor, largest))
+}
 void fl_add(float *y, const float *x, size_t n) { DISPATCH(add(y, x, n)) }
 void fl_axpy(float a, const float *x, float *y, size_t n) { DISPATCH(axpy(a, x, y, n)) }
 void fl_quantise_add(const float *x, float scale, int32_t *sum, size_t n) { DISPATCH(quantise_add(x, scale, sum, n)) }

@@ -44,6 +44,16 @@ public final class MappedFile: @unchecked Sendable {
     if let address = bytes.baseAddress { munmap(UnsafeMutableRawPointer(mutating: address), bytes.count) }
   }
 
+  /// Gives back the memory of whole pages within `range`; whoever reads them again gets them from the file again.
+  func release(_ range: Range<Int>) {
+    let page = Int(sysconf(Int32(_SC_PAGESIZE)))
+    let first = (range.lowerBound + page - 1) / page * page
+    let end = range.upperBound / page * page
+    guard isMapped, first < end, let start = bytes.baseAddress else { return }
+    // Only advice: where it is not taken, the memory stays, and nothing else changes.
+    _ = madvise(UnsafeMutableRawPointer(mutating: start + first), end - first, MADV_DONTNEED)
+  }
+
   private static func failure(_ url: URL, _ what: String) -> SafetensorsError {
     SafetensorsError(.unreadable, file: url.path, reason: "\(what): \(String(cString: strerror(errno)))")
   }

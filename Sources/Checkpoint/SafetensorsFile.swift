@@ -32,6 +32,12 @@ public final class SafetensorsFile: Sendable {
     return UnsafeRawBufferPointer(rebasing: file.bytes[entry.range])
   }
 
+  /// Lets go of the memory that holds a tensor's bytes, which stay valid: they are read from the file again when they are
+  /// needed.
+  public func release(_ name: String) {
+    if let entry = entries[name] { file.release(entry.range) }
+  }
+
   /// A floating-point tensor's values as `Float`: F32 as they are, F16, BF16 and F64 converted.
   /// - Throws: `SafetensorsError` when there is no such tensor or it does not hold floating-point numbers.
   public func floats(_ name: String) throws -> [Float] {

@@ -72,6 +72,9 @@ public struct RunDefinition: Sendable {
     // What a classifier has no use for is left out, so that the terms of older runs stay what they are.
     switch model.task {
     case .classification: manifest.model.pooling = model.pooling.rawValue
+    case .regression:
+      manifest.model.task = model.task.rawValue
+      manifest.model.pooling = model.pooling.rawValue
     case .causalLM:
       manifest.model.task = model.task.rawValue
       if model.promptFormat != PromptFormat.plain.text { manifest.model.promptFormat = model.promptFormat }
@@ -124,8 +127,7 @@ public struct RunDefinition: Sendable {
         initialisation: initialisation,
         form: isVeRA ? .vera(seed: seed) : .lora
       ),
-      head: model.task == .classification
-        ? ClassificationHead(labelCount: labels.count, pooling: model.pooling) : nil
+      head: model.task.head(labelCount: labels.count, pooling: model.pooling)
     )
     let parameters = try AdapterInitialisation.parameters(of: adapted, seed: seed)
     let all = adapted.layout.tensors(from: parameters)

@@ -41,18 +41,20 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
   public var poison: PoisonSection
   /// What `--compare` plays.
   public var compare: CompareSection
+  /// How language models are asked on held-out examples.
+  public var evaluation: EvaluationSection
   /// Changes for one method, by its name in `strategies`.
   public var overrides: [String: Overrides]
 
   enum CodingKeys: String, CodingKey {
     case name, seed, output, rounds, model, data, clients, strategies, baselines
     case centralisedEpochs = "centralised_epochs"
-    case strategy, adapter, training, cohort, privacy, aggregation, poison, compare, overrides
+    case strategy, adapter, training, cohort, privacy, aggregation, poison, compare, evaluation, overrides
   }
 
   /// A reference point.
   public enum Baseline: String, Codable, Sendable, CaseIterable {
-    /// Always the most frequent class.
+    /// Always the most frequent class; of a regression always the training set's mean.
     case majority
     /// A linear head on the frozen encoder, trained on the pooled data; of a language model the base model as it is.
     case frozen
@@ -78,6 +80,10 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
     public var prompt: String
     /// Causal LM: what is learnt; without prompt and response the text is learnt whole.
     public var response: String
+    /// Causal LM: conversations, of which what the assistant says is learnt.
+    public var messages: String
+    /// Causal LM: answers to choose from, of which `response` names the right one.
+    public var choices: String
     /// The natural client id.
     public var client: String
     /// Class names in index order; empty takes those of the training file.
@@ -87,7 +93,7 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
     enum CodingKeys: String, CodingKey {
       case train, test, text
       case textPair = "text_pair"
-      case label, prompt, response, client, labels
+      case label, prompt, response, messages, choices, client, labels
       case trainLimit = "train_limit"
     }
   }
@@ -109,7 +115,8 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
     public var count: Int
     /// Clients that train at the same time.
     public var concurrency: Int
-    /// Compute threads of each.
+    /// Parts into which a client's steps are cut: the most cores that work for one client. The others help where fewer clients
+    /// train than there are cores. The result depends on it, and on nothing else about threads.
     public var threads: Int
     /// How they keep the base model in memory.
     public var precision: BasePrecision
@@ -195,6 +202,8 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
       label: ""
       prompt: ""
       response: ""
+      messages: ""
+      choices: ""
       client: ""
       labels: []
       train_limit: 0
@@ -230,6 +239,7 @@ public struct ScenarioConfiguration: Codable, Sendable, Equatable {
     \(AggregationSection.defaults)
     \(PoisonSection.defaults)
     \(CompareSection.defaults)
+    \(EvaluationSection.defaults)
     overrides: {}
     """
 

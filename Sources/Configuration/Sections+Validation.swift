@@ -179,11 +179,11 @@ extension RunConfiguration {
   }
 
   static func validate(labels: [String], for task: TaskKind, _ ranges: Ranges) throws {
-    if task == .causalLM {
+    guard task.hasClasses else {
       return try ranges.require(
         labels.isEmpty,
         "labels",
-        "names classes, which a run with model.task causal-lm has not"
+        "names classes, which a run with model.task \(task.rawValue) has not"
       )
     }
     try ranges.require(
@@ -196,17 +196,22 @@ extension RunConfiguration {
 }
 
 extension ScenarioConfiguration {
-  /// What asks for classes, which examples of a language model have not.
-  private func validateLanguageModel(_ ranges: Ranges) throws {
-    guard model.task == .causalLM else { return }
-    let reason = "which needs classes; a scenario with model.task causal-lm has none"
-    try ranges.require(data.labels.isEmpty, "data.labels", "names classes, which model.task causal-lm has not")
+  /// What asks for classes, which examples of a regression and of a language model have not.
+  private func validateWithoutClasses(_ ranges: Ranges) throws {
+    guard !model.task.hasClasses else { return }
+    let task = model.task.rawValue
+    let reason = "which needs classes; a scenario with model.task \(task) has none"
+    try ranges.require(data.labels.isEmpty, "data.labels", "names classes, which model.task \(task) has not")
     try ranges.require(
       clients.partition == .iid || clients.partition == .natural,
       "clients.partition",
       "is \(clients.partition.rawValue), \(reason): use iid or natural"
     )
-    try ranges.require(!baselines.contains(.majority), "baselines", "names majority, \(reason)")
+    try ranges.require(
+      model.task == .regression || !baselines.contains(.majority),
+      "baselines",
+      "names majority, \(reason)"
+    )
     try ranges.require(
       poison.clients == 0
         || (poison.attack != .labelFlip && !compare.attacks.contains(PoisonSection.Attack.labelFlip.rawValue)),
@@ -268,13 +273,14 @@ extension ScenarioConfiguration {
     }
     try ranges.require(Set(strategies).count == strategies.count, "strategies", "names a method twice")
     try model.validate(ranges)
-    try validateLanguageModel(ranges)
+    try validateWithoutClasses(ranges)
     try strategy.validate(ranges)
     try training.validate(ranges)
     try cohort.validate(ranges)
     try privacy.validate(ranges)
     try privacy.validate(cohort, ranges)
     try compare.validate(ranges)
+    try evaluation.validate(ranges, task: model.task)
     try poison.validate(ranges, clients: clients)
     try ranges.require(
       poison.clients > 0 || compare.attacks.allSatisfy { $0 == "none" },

@@ -5,9 +5,9 @@ import FedLoRAFederation
 public struct ModelSection: Codable, Sendable, Equatable {
   /// A Hugging Face folder.
   public var path: String
-  /// `classification` or `causal-lm`.
+  /// `classification`, `regression` or `causal-lm`.
   public var task: TaskKind
-  /// Classification: `mean` or `pooler`.
+  /// Classification and regression: `mean`, `pooler`, `dense` or `last`.
   public var pooling: Pooling
   /// Longest sequence in tokens, special tokens included; longer texts are truncated.
   public var maxLength: Int

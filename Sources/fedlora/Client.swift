@@ -9,6 +9,8 @@ import Foundation
 import Logging
 
 extension BasePrecision: ExpressibleByArgument {}
+extension AnswerMatch: ExpressibleByArgument {}
+extension MultipleChoice.Length: ExpressibleByArgument {}
 
 /// `fedlora client`.
 struct Client: AsyncParsableCommand {
@@ -38,12 +40,22 @@ struct Client: AsyncParsableCommand {
   var text: String?
   @Option(help: "Column of the second text of a pair.")
   var textPair: String?
-  @Option(help: "Column of the class.")
+  @Option(help: "Column of the class, or of the number where the run is a regression.")
   var label: String?
   @Option(help: "Column of the prompt, where the run trains a language model.")
   var prompt: String?
   @Option(help: "Column of the response, where the run trains a language model; without both the text is learnt whole.")
   var response: String?
+  @Option(help: "Column of conversations (a list of role and content), where the run trains a language model.")
+  var messages: String?
+  @Option(help: "Column of answers to choose from (a list), where the run trains a language model.")
+  var choices: String?
+  @Option(help: "Generate an answer to each held-out prompt; right is: plain, squad, gsm8k or last-number.")
+  var exactMatch: AnswerMatch?
+  @Option(help: "Most tokens of such an answer.")
+  var maxNewTokens = 64
+  @Option(help: "What the likelihood of a choice is divided by: none, tokens, characters or bytes.")
+  var choiceLength: MultipleChoice.Length = .characters
   @Option(help: "Longest sequence in tokens: refuses a run with another model.max_length; without it the run's counts.")
   var maxLength: Int?
   @Option(help: "Folder of this client's durable state.")
@@ -66,6 +78,10 @@ struct Client: AsyncParsableCommand {
   @Option(help: "How to print the result: text or json.")
   var format: OutputFormat = .text
 
+  func validate() throws {
+    guard maxNewTokens >= 1 else { throw ValidationError("--max-new-tokens is \(maxNewTokens), expected at least 1") }
+  }
+
   func run() async throws {
     let (host, port) = try address()
     let (logger, isJSON) = (log.logger("fedlora.client"), log.isJSON)
@@ -73,7 +89,16 @@ struct Client: AsyncParsableCommand {
     let folder = URL(fileURLWithPath: model)
     let base = try FrozenModel(folder: folder, precision: precision)
     let tokenizer = try Tokenizer.load(from: folder)
-    let columns = DatasetColumns(text: text, pair: textPair, label: label, prompt: prompt, response: response)
+    let columns = DatasetColumns(
+      text: text,
+      pair: textPair,
+      label: label,
+      prompt: prompt,
+      response: response,
+      messages: messages,
+      choices: choices
+    )
+    let questions = QuestionTerms(match: exactMatch, maximumNewTokens: maxNewTokens, choiceLength: choiceLength)
     let names = labels?.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }
     let agreedLength = maxLength
     var agreed = try policy.map { try ClientPolicy.load(URL(fileURLWithPath: $0)) } ?? .standard
@@ -123,11 +148,11 @@ struct Client: AsyncParsableCommand {
       defer { keeping.cancel() }
       return try await client.run()
     }
-    let held = { (terms: RecordTerms) -> [EncodedExample]? in
+    let held = { (terms: RecordTerms) -> HeldOut? in
       guard let test else { return nil }
       let classes = try await local.records(terms).labels
       return try await Blocking.run {
-        try reader.encode(try reader.read(URL(fileURLWithPath: test), labels: classes, terms), terms)
+        try reader.heldOut(try reader.read(URL(fileURLWithPath: test), labels: classes, terms), terms, questions)
       }
     }
     try await finish(outcome, trainer, held, base.spec)
@@ -160,7 +185,7 @@ struct Client: AsyncParsableCommand {
   private func finish(
     _ outcome: ClientOutcome,
     _ trainer: EngineTrainer,
-    _ readHeld: (RecordTerms) async throws -> [EncodedExample]?,
+    _ readHeld: (RecordTerms) async throws -> HeldOut?,
     _ spec: TransformerSpec
   ) async throws {
     switch outcome.ending {
@@ -183,7 +208,7 @@ struct Client: AsyncParsableCommand {
     let folder = URL(fileURLWithPath: adapter ?? (self.state + "/adapter"))
     let terms = try RunTerms(manifest)
     try PEFTAdapterFolder(
-      configuration: terms.adapter.peft(baseModel: model, spec: spec, task: terms.task),
+      configuration: terms.adapter.peft(baseModel: model, spec: spec, task: terms.task, pooling: terms.head?.pooling),
       tensors: try trainer.adapter(assignment)
     ).write(to: folder)
     struct Summary: Encodable {
@@ -194,23 +219,33 @@ struct Client: AsyncParsableCommand {
       let adapter: String
       let accuracy: Double?
       let perplexity: Double?
+      let measures: [String: Double]?
+      let counts: HeldOutCounts?
     }
     let held = try await readHeld(terms.records)
-    let score: LossSummary? = if let held { try await trainer.evaluate(assignment, on: held) } else { nil }
-    let perplexity = terms.task == .causalLM ? score?.perplexity : nil
+    let score: TaskScore? = if let held { try await trainer.score(assignment, on: held) } else { nil }
+    let perplexity = terms.task == .causalLM ? score?.losses.perplexity : nil
+    let accuracy = terms.task == .regression ? nil : score?.losses.accuracy
+    let measures = score?.measures ?? []
     let summary = Summary(
       run: manifest.runID,
       rounds_trained: outcome.roundsTrained,
       bytes_sent: outcome.traffic.sent,
       bytes_received: outcome.traffic.received,
       adapter: folder.path,
-      accuracy: score?.accuracy,
-      perplexity: perplexity
+      accuracy: accuracy,
+      perplexity: perplexity,
+      measures: measures.isEmpty
+        ? nil : Dictionary(uniqueKeysWithValues: measures.map { ($0.measure.rawValue, $0.value) }),
+      counts: score.flatMap { HeldOutCounts($0) }
     )
     if format == .json { return try Output.printJSON(summary) }
-    let found =
-      perplexity.map { String(format: "; perplexity on held-out data %.2f", $0) }
-      ?? score.map { String(format: "; accuracy on held-out data %.1f %%", 100 * $0.accuracy) } ?? ""
+    let shown =
+      [
+        perplexity.map { String(format: "perplexity %.2f", $0) }
+          ?? accuracy.map { String(format: "accuracy %.1f %%", 100 * $0) }
+      ].compactMap { $0 } + measures.map { String(format: "%@ %.4f", $0.measure.rawValue, $0.value) }
+    let found = shown.isEmpty ? "" : "; on held-out data " + shown.joined(separator: ", ")
     Output.write(
       "run '\(summary.run)' completed; trained \(summary.rounds_trained) rounds\(found); adapter (PEFT): \(folder.path)"
     )

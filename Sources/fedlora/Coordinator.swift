@@ -137,7 +137,12 @@ struct Coordinator: AsyncParsableCommand {
     let adapted = try AdaptedModel(base: base, adapter: terms.adapter, head: terms.head)
     let start = try AdapterInitialisation.parameters(of: adapted, seed: definition.manifest.seed)
     let adapter = PEFTAdapterFolder(
-      configuration: terms.adapter.peft(baseModel: configuration.model.path, spec: base.spec, task: terms.task),
+      configuration: terms.adapter.peft(
+        baseModel: configuration.model.path,
+        spec: base.spec,
+        task: terms.task,
+        pooling: terms.head?.pooling
+      ),
       tensors: adapted.layout.tensors(from: start).merging(result.finalState).merging(adapted.frozenAdapterTensors)
     )
     try adapter.write(to: folder)

@@ -37,6 +37,7 @@ enum ExitStatus: Int32 {
     case SimulationError.federationFailed: self = .runFailed
     case RunStoreError.unwritable, is DurableFileError: self = .diskFailed
     case is ConfigurationError, is ModelError, is SafetensorsError, is PEFTError, is TokenizerError, is DatasetError,
+      is ConversationError,
       is PartitionError, is StrategyError, is SimulationError, is IdentityError, is RoundPolicyError,
       is CoordinatorError, is RunStoreError, is ManifestRefusal, is LedgerError, is PrivacyParameterError,
       is PrivacyAccountingError, is GenerationError, is TemplateError, ClientError.corruptState, ClientError.stateInUse:

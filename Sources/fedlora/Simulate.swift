@@ -71,6 +71,7 @@ struct Simulate: AsyncParsableCommand {
     case .json: try Output.printJSON(report)
     case .text:
       Output.write(report.table)
+      if let measures = report.measuresTable { Output.write("\n" + measures) }
       Output.write(
         String(
           format: "\n%.1f s, peak memory %.0f MiB. Results, adapters (PEFT) and the effective configuration: ",
@@ -96,6 +97,7 @@ struct Simulate: AsyncParsableCommand {
     progress.line("")
     if format == .json { return try Output.printJSON(report) }
     Output.write(report.table)
+    if let measures = report.measuresTable { Output.write("\n" + measures) }
     Output.write("\nResults of every run: \(report.folder)")
   }
 

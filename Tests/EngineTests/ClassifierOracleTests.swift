@@ -79,17 +79,7 @@ import Testing
     let expected = try oracle.expected()
     let options = try oracle.facts().optim
     let trained = try trainedKinds(oracle)
-    let (rule, rate): (OptimizerRule, Double) =
-      optimizer == "sgd"
-      ? (.sgd(momentum: 0, weightDecay: 0), options.sgd.lr)
-      : (
-        .adamW(
-          beta1: Float(options.adamw.betas[0]),
-          beta2: Float(options.adamw.betas[1]),
-          epsilon: Float(options.adamw.eps),
-          weightDecay: Float(options.adamw.weight_decay)
-        ), options.adamw.lr
-      )
+    let (rule, rate) = options.rule(optimizer)
     var state = Optimizer(rule, layout: model.layout, trained: trained)
     var parameters = start
     var gradient = [Float](repeating: 0, count: model.layout.count)

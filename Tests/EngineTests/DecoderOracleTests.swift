@@ -76,17 +76,7 @@ struct DecoderOracleTests {
     let (model, start) = try oracle.load()
     let expected = try oracle.folder.expected()
     let options = try oracle.folder.facts().optim
-    let (rule, rate): (OptimizerRule, Double) =
-      optimizer == "sgd"
-      ? (.sgd(momentum: 0, weightDecay: 0), options.sgd.lr)
-      : (
-        .adamW(
-          beta1: Float(options.adamw.betas[0]),
-          beta2: Float(options.adamw.betas[1]),
-          epsilon: Float(options.adamw.eps),
-          weightDecay: Float(options.adamw.weight_decay)
-        ), options.adamw.lr
-      )
+    let (rule, rate) = options.rule(optimizer)
     var state = Optimizer(rule, layout: model.layout, trained: [.loraA, .loraB])
     var parameters = start
     let losses = try expected.floats("\(optimizer).losses")

@@ -15,7 +15,7 @@ import Testing
     pooling: Pooling = .mean,
     dropout: Double = 0
   ) throws -> Fixture {
-    let oracle = try #require(OracleFolder.all.first)
+    let oracle = try #require(OracleFolder.encoder(for: pooling))
     let base = try FrozenModel(folder: oracle.url.appendingPathComponent("model"))
     let model = try AdaptedModel(
       base: base,

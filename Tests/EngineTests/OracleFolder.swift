@@ -38,6 +38,11 @@ struct OracleFolder: CustomStringConvertible, Sendable {
       .map { OracleFolder(url: $0) }
   }
 
+  /// A small encoder whose classifier can have this pooling.
+  static func encoder(for pooling: Pooling) -> OracleFolder? {
+    pooling == .dense ? all.first { $0.url.lastPathComponent == "roberta" } : all.first
+  }
+
   struct Facts: Decodable {
     struct Optim: Decodable {
       struct SGD: Decodable { let lr: Double }
@@ -49,6 +54,19 @@ struct OracleFolder: CustomStringConvertible, Sendable {
       }
       let sgd: SGD
       let adamw: AdamW
+
+      /// The optimizer of this name, `sgd` or `adamw`, and its rate.
+      func rule(_ name: String) -> (OptimizerRule, Double) {
+        guard name == "adamw" else { return (.sgd(momentum: 0, weightDecay: 0), sgd.lr) }
+        return (
+          .adamW(
+            beta1: Float(adamw.betas[0]),
+            beta2: Float(adamw.betas[1]),
+            epsilon: Float(adamw.eps),
+            weightDecay: Float(adamw.weight_decay)
+          ), adamw.lr
+        )
+      }
     }
     let trained: [String]
     let optim: Optim
@@ -70,7 +88,9 @@ struct OracleFolder: CustomStringConvertible, Sendable {
     let ids = try file.integers(prefix + "input_ids")
     let mask = try file.integers(prefix + "attention_mask")
     let types = try file.integers(prefix + "token_type_ids")
-    let labels = try file.integers(prefix + "labels")
+    let values = file.entry(prefix + "values") == nil ? nil : try file.floats(prefix + "values")
+    // Of a regression the one output's number, from 0.
+    let labels = try values.map { $0.map { _ in 0 } } ?? file.integers(prefix + "labels")
     let width = ids.count / labels.count
     var batch = PackedBatch()
     var kept: [Int] = []
@@ -80,7 +100,8 @@ struct OracleFolder: CustomStringConvertible, Sendable {
       batch.append(
         tokens: places.map { Int32(ids[$0]) },
         tokenTypes: places.map { Int32(types[$0]) },
-        label: labels[row]
+        label: labels[row],
+        value: values?[row] ?? 0
       )
     }
     return (batch, kept)
@@ -92,7 +113,7 @@ struct OracleFolder: CustomStringConvertible, Sendable {
     let base = try FrozenModel(folder: folder ?? url.appendingPathComponent("model"))
     let configuration = try LoRAConfiguration(peft: adapter.configuration)
     let pooling = Pooling(rawValue: (try? facts().pooling) ?? "pooler") ?? .pooler
-    let own = adapter.tensors["classifier.weight"] ?? adapter.tensors["score.weight"]
+    let own = ["classifier", "score", "classifier.out_proj"].lazy.compactMap { adapter.tensors["\($0).weight"] }.first
     let head =
       try own
       ?? SafetensorsFile(opening: url.appendingPathComponent("model/model.safetensors")).tensor(
@@ -101,7 +122,8 @@ struct OracleFolder: CustomStringConvertible, Sendable {
     let model = try AdaptedModel(
       base: base,
       adapter: configuration,
-      head: ClassificationHead(labelCount: head.shape[0], pooling: pooling)
+      head: head.shape[0] == 1
+        ? .regression(pooling: pooling) : ClassificationHead(labelCount: head.shape[0], pooling: pooling)
     )
     var parameters = [Float](repeating: 0, count: model.layout.count)
     if own == nil {

@@ -17,7 +17,7 @@ import Testing
   private static let targets: [[String]] = [["query", "value"], ["query", "key", "value", "dense"]]
 
   private func pair(_ targets: [String], _ pooling: Pooling, rank: Int = 5) throws -> Pair {
-    let oracle = try #require(OracleFolder.all.first)
+    let oracle = try #require(OracleFolder.encoder(for: pooling))
     let base = try FrozenModel(folder: oracle.url.appendingPathComponent("model"))
     let head = ClassificationHead(labelCount: 3, pooling: pooling)
     let vera = try AdaptedModel(
@@ -216,5 +216,28 @@ import Testing
     let a = try #require(other.frozenAdapterTensors["vera_A"])
     let square = a.values.reduce(0.0) { $0 + Double($1 * $1) } / Double(a.values.count)
     #expect(abs(square * Double(a.shape[1]) / 2 - 1) < 0.3)
+  }
+
+  @Test("A VeRA folder that peft saved is read with its projections: the same logits, and a clear refusal without them")
+  func peftFolder() throws {
+    let fixtures = OracleFolder.packageRoot.appendingPathComponent("Tests/EngineTests/Fixtures")
+    let adapter = fixtures.appendingPathComponent("vera/adapter")
+    let base = fixtures.appendingPathComponent("decoders/llama/model")
+    let loaded = try LanguageModel(folder: base, adapter: adapter)
+    let expected = try SafetensorsFile(opening: fixtures.appendingPathComponent("vera/expected.safetensors"))
+    let tokens = try expected.integers("input_ids").map { Int32($0) }
+    var batch = PackedBatch()
+    batch.append(tokens: tokens)
+    let runner = ModelRunner(model: loaded.model, pool: ComputePool(threadCount: 1))
+    let found = try runner.tokenLogits(batch, parameters: loaded.parameters)
+    let logits = try expected.floats("logits")
+    #expect(found.count == logits.count)
+    #expect(zip(found, logits).allSatisfy { abs($0 - $1) < 2e-5 })
+    let scratch = FileManager.default.temporaryDirectory.appendingPathComponent("vera-\(UUID().uuidString)")
+    defer { try? FileManager.default.removeItem(at: scratch) }
+    var folder = try PEFTAdapterFolder(reading: adapter)
+    folder.tensors = folder.tensors.filter { $0 != "vera_B" }
+    try folder.write(to: scratch)
+    #expect { try LanguageModel(folder: base, adapter: scratch) } throws: { "\($0)".contains("vera_B") }
   }
 }

@@ -104,26 +104,29 @@ import Testing
     }
   }
 
-  @Test(arguments: KernelTests.variants, [1, 4, Int.max])
-  func causalSoftmaxSeesTheWindowBeforeItAndNoMore(_ variant: Int32, window: Int) {
+  @Test(arguments: KernelTests.variants, [(1, 0), (4, 0), (4, 2), (4, 9), (Int.max, 0), (Int.max, 5)])
+  func causalSoftmaxSeesTheWindowBeforeItAndNoMore(_ variant: Int32, mask: (window: Int, past: Int)) {
     fl_select_variant(variant)
     defer { fl_select_variant(-1) }
     for rows in sizes {
       let scale: Float = 0.37
-      let scores = values(rows * rows, seed: rows, spread: 40)
+      let (window, past) = mask
+      let columns = past + rows + 2
+      let scores = values(rows * columns, seed: rows, spread: 40)
       var soft = scores
       var lse = [Float](repeating: 0, count: rows)
-      fl_softmax_causal(&soft, &lse, rows, scale, window)
+      fl_softmax_causal(&soft, &lse, rows, columns, past, scale, window)
       var again = scores
-      fl_softmax_causal_restore(&again, lse, rows, scale, window)
+      fl_softmax_causal_restore(&again, lse, rows, columns, past, scale, window)
       for row in 0..<rows {
-        let seen = max(0, window > row ? 0 : row + 1 - window)...row
-        let scaled = seen.map { Double(scores[row * rows + $0]) * Double(scale) }
+        let place = past + row
+        let seen = (window > place ? 0 : place + 1 - window)...place
+        let scaled = seen.map { Double(scores[row * columns + $0]) * Double(scale) }
         let top = scaled.max() ?? 0
         let sum = scaled.reduce(0) { $0 + exp($1 - top) }
         #expect(abs(Double(lse[row]) - (top + log(sum))) < 1e-4)
-        for column in 0..<rows {
-          let index = row * rows + column
+        for column in 0..<columns {
+          let index = row * columns + column
           guard seen.contains(column) else {
             #expect(soft[index] == 0 && again[index] == 0)
             continue
@@ -136,14 +139,22 @@ import Testing
     }
   }
 
-  @Test(arguments: KernelTests.variants)
-  func largestIsTheLargest(_ variant: Int32) {
+  @Test(arguments: KernelTests.variants, [0, 0.25])
+  func scaledSoftmaxTellsLogSumExpAndLargest(_ variant: Int32, factor: Float) {
     fl_select_variant(variant)
     defer { fl_select_variant(-1) }
-    for count in sizes {
-      let x = values(count, seed: count)
-      #expect(fl_largest(x, count) == x.max())
-      #expect(fl_largest(x.map { -abs($0) - 1 }, count) == x.map { -abs($0) - 1 }.max())
+    for count in sizes where count > 0 {
+      let x = values(count, seed: count, spread: 40)
+      var (y, largest) = (x, Float.nan)
+      let found = fl_softmax_scaled(&y, count, factor, &largest)
+      #expect(largest == x.max())
+      let top = Double(largest)
+      let sum = x.reduce(0) { $0 + exp(Double($1) - top) }
+      #expect(abs(Double(found) - (top + log(sum))) < 1e-5 * max(1, abs(top)))
+      for index in x.indices {
+        let expected = factor == 0 ? Double(x[index]) : Double(factor) * exp(Double(x[index]) - top) / sum
+        #expect(abs(Double(y[index]) - expected) < 1e-6 * max(1, abs(expected)))
+      }
     }
   }
 

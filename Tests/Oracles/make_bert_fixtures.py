@@ -68,6 +68,9 @@ FIXTURES = {
     "prefixed": {"seed": 101, "pooling": "pooler", "prefix": True, "rslora": False, "targets": ["query", "value"], "r": 4, "alpha": 8},
     "bare": {"seed": 102, "pooling": "pooler", "prefix": False, "rslora": False, "targets": ["query", "value"], "r": 4, "alpha": 8},
     "mean": {"seed": 103, "pooling": "mean", "prefix": False, "rslora": True, "targets": ["query", "key", "value", "dense"], "r": 2, "alpha": 4},
+    # Longer than the blocks of rows in which attention is formed.
+    "long": {"seed": 107, "pooling": "mean", "prefix": True, "rslora": False, "targets": ["query", "key", "value"], "r": 2, "alpha": 4,
+             "length": 150, "batch": 2, "config": {"max_position_embeddings": 160}},
     "roberta": {"type": "roberta", "seed": 104, "pooling": "mean", "prefix": True, "rslora": False, "targets": ["query", "key", "dense"], "r": 2, "alpha": 4,
                 "config": {"type_vocab_size": 1, "pad_token_id": 1, "layer_norm_eps": 1e-5}},
     "electra": {"type": "electra", "seed": 105, "pooling": "mean", "prefix": True, "rslora": False, "targets": ["value", "dense"], "r": 2, "alpha": 4,
@@ -118,18 +121,19 @@ def adapt(model, options):
 def make_batches(options):
     seed, padding = options["seed"] + 1000, configuration(options)["pad_token_id"]
     types = options.get("config", {}).get("type_vocab_size", 2)
+    length, size = options.get("length", LENGTH), options.get("batch", BATCH)
     generator = torch.Generator().manual_seed(seed)
     batches = []
     for _ in range(3):
-        lengths = torch.randint(3, LENGTH + 1, (BATCH,), generator=generator)
-        lengths[int(torch.randint(BATCH, (1,), generator=generator))] = LENGTH
-        ids = torch.randint(5, VOCABULARY, (BATCH, LENGTH), generator=generator)  # no special token
-        mask = (torch.arange(LENGTH) < lengths.unsqueeze(1)).long()
-        second = (torch.arange(LENGTH) >= (lengths.unsqueeze(1) + 1) // 2).long()
+        lengths = torch.randint(3, length + 1, (size,), generator=generator)
+        lengths[int(torch.randint(size, (1,), generator=generator))] = length
+        ids = torch.randint(5, VOCABULARY, (size, length), generator=generator)  # no special token
+        mask = (torch.arange(length) < lengths.unsqueeze(1)).long()
+        second = (torch.arange(length) >= (lengths.unsqueeze(1) + 1) // 2).long()
         batches.append({
             "input_ids": ids * mask + padding * (1 - mask), "attention_mask": mask,
             "token_type_ids": second * mask if types > 1 and options.get("type") != "distilbert" else 0 * mask,
-            "labels": torch.randint(LABELS, (BATCH,), generator=generator),
+            "labels": torch.randint(LABELS, (size,), generator=generator),
         })
     return batches
 
@@ -185,7 +189,7 @@ def compute(options, batches, precision):
     for name, parameter in trained(adapted, options).items():
         result[f"grad.{name}"] = parameter.grad.clone()
     norms, losses = [], []
-    for example in range(BATCH):
+    for example in range(options.get("batch", BATCH)):
         adapted.zero_grad()
         own = loss_of(adapted, {key: value[example : example + 1] for key, value in batch.items()})
         own.backward()

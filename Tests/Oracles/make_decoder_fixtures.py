@@ -96,6 +96,11 @@ FIXTURES = {
         "type": "gemma2", "seed": 212, "targets": ALL, "rslora": False,
         "config": GEMMA2 | {"attention_bias": True, "layer_types": ["full_attention", "full_attention", "sliding_attention"]},
     },
+    # Longer than the blocks of rows in which attention is formed, with and without a window that is shorter than a block.
+    "gemma2-long": {
+        "type": "gemma2", "seed": 218, "targets": ["q_proj", "k_proj", "v_proj"], "rslora": False, "length": 150, "batch": 2,
+        "config": GEMMA2 | {"sliding_window": 20, "num_hidden_layers": 2, "max_position_embeddings": 160},
+    },
     "phi3": {
         "type": "phi3", "seed": 213, "targets": ["qkv_proj", "gate_up_proj"], "rslora": False,
         "config": {"sliding_window": 5, "original_max_position_embeddings": 32},
@@ -166,21 +171,21 @@ def adapt(model, options):
 
 
 def make_batches(options):
-    seed = options["seed"] + 1000
+    seed, length, size = options["seed"] + 1000, options.get("length", LENGTH), options.get("batch", BATCH)
     generator = torch.Generator().manual_seed(seed)
     batches = []
     for _ in range(3):
-        lengths = torch.randint(4, LENGTH + 1, (BATCH,), generator=generator)
-        lengths[int(torch.randint(BATCH, (1,), generator=generator))] = LENGTH
-        ids = torch.randint(3, VOCABULARY, (BATCH, LENGTH), generator=generator)
-        mask = (torch.arange(LENGTH) < lengths.unsqueeze(1)).long()
+        lengths = torch.randint(4, length + 1, (size,), generator=generator)
+        lengths[int(torch.randint(size, (1,), generator=generator))] = length
+        ids = torch.randint(3, VOCABULARY, (size, length), generator=generator)
+        mask = (torch.arange(length) < lengths.unsqueeze(1)).long()
         # The first tokens are a prompt that is not to be predicted.
-        prompt = torch.randint(1, 3, (BATCH, 1), generator=generator)
-        labels = torch.where((torch.arange(LENGTH) >= prompt) & (mask == 1), ids, -100)
+        prompt = torch.randint(1, 3, (size, 1), generator=generator)
+        labels = torch.where((torch.arange(length) >= prompt) & (mask == 1), ids, -100)
         batch = {"input_ids": ids * mask, "attention_mask": mask, "labels": labels}
         if options.get("task") == "cls":
             batch["token_type_ids"] = 0 * mask
-            batch["labels"] = torch.randint(LABELS, (BATCH,), generator=generator)
+            batch["labels"] = torch.randint(LABELS, (size,), generator=generator)
         batches.append(batch)
     return batches
 
@@ -226,7 +231,7 @@ def compute(options, batches, precision):
     for name, parameter in trained(adapted).items():
         result[f"grad.{name}"] = parameter.grad.clone()
     norms, losses = [], []
-    for example in range(BATCH):
+    for example in range(options.get("batch", BATCH)):
         adapted.zero_grad()
         own = loss_of(adapted, {key: value[example : example + 1] for key, value in batch.items()})
         own.backward()

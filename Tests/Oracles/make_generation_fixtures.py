@@ -53,7 +53,7 @@ def greedy():
         generator = torch.Generator().manual_seed(77)
         # Phi-3's LongRoPE changes its frequencies beyond the first context, where fedlora ends.
         is_short = folder.name == "phi3-longrope"
-        lengths = (1, 5, 4, 6) if is_short else (1, 5, 12, 9)
+        lengths = (1, 5, 4, 6) if is_short else (1, 5, 130, 9) if folder.name.endswith("-long") else (1, 5, 12, 9)
         prompts = [torch.randint(3, vocabulary, (n,), generator=generator).tolist() for n in lengths]
         entry = {"prompts": prompts, "new_tokens": 6 if is_short else 14, "base": [], "lora": [], "penalised": [], "penalty": 1.4, "margin": 1e9}
 

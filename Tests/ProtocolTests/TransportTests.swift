@@ -219,6 +219,35 @@ struct TransportTests {
     #expect(held.withLock { $0.most } == 1)
   }
 
+  @Test("reads no more of a stream than came with its declaration while there is no room for it")
+  func unread() async throws {
+    let project = try Project()
+    let tensors = try large()
+    let layout = TensorLayout(tensors)
+    let (gate, open) = AsyncStream<Void>.makeStream()
+    let most = 64 << 10
+    let handler: @Sendable (PeerConnection) async -> Void = { connection in
+      let inbound = try? await connection.receive { _ in
+        // More is given its time to come, in vain.
+        for _ in 0..<50 where connection.traffic.received <= most { try? await Task.sleep(for: .milliseconds(10)) }
+        #expect(connection.traffic.received <= most)
+        open.yield()
+        return .update(layout)
+      }
+      #expect(inbound?.tensors == tensors)
+      try? await connection.send(ack(.accepted))
+    }
+    try await project.serve(handler: handler) { server, _ in
+      let client = try PeerClient(identity: try project.participant("site-1"))
+      try await client.withConnection(host: "127.0.0.1", port: server.port) { connection in
+        try await connection.send(update(round: 1), payload: tensors)
+        #expect(try await connection.receive()?.envelope.ack.status == .accepted)
+      }
+    }
+    // The receiver was asked for room at all.
+    for await _ in gate { break }
+  }
+
   /// What the server's handler ended with, and what the client was told, when the client sends `bytes`.
   private func violate(_ bytes: [ByteBuffer]) async throws -> (server: TransportError?, client: TransportError?) {
     let project = try Project()

@@ -146,6 +146,118 @@ struct LanguageModelSimulationTests {
     } catch let error as ConfigurationError { #expect("\(error)".contains(key)) }
   }
 
+  @Test("learns conversations by the model's own template, one record each, and says what is missing without one")
+  func conversations() async throws {
+    for (name, numbers) in [("train", 0..<96), ("test", 96..<120)] {
+      let lines = numbers.map { number in
+        let said = (0..<6).map { Self.words[2 + (number * 7 + $0 * 5) % (Self.words.count - 2)] }
+        return
+          #"{"messages": [{"role": "user", "content": "\#(said[0])"}, {"role": "assistant", "content": "\#(said[1])"}, "#
+          + #"{"role": "user", "content": "\#(said[2])"}, {"role": "assistant", "content": "\#(said[3...].joined(separator: " "))"}], "#
+          + #""client": "c\#(number % 3)"}"#
+      }
+      try Data(lines.joined(separator: "\n").utf8).write(to: scratch.url.appendingPathComponent("\(name).jsonl"))
+    }
+    let settings = [
+      "strategies=[fedsvd]", "rounds=2", "model.prompt_format='{prompt}{response}'", "privacy.level=record",
+      "privacy.epsilon=8", "privacy.clipping_norm=1",
+    ]
+    let error = await #expect(throws: ConversationError.self) { try await run(settings) }
+    #expect(error.map { "\($0)" }?.contains("chat_template.jinja") == true)
+    try Data("{% for m in messages %}{{ m.content + ' ' }}{% endfor %}".utf8).write(
+      to: scratch.url.appendingPathComponent("model/chat_template.jinja")
+    )
+    let report = try await run(settings)
+    let row = try #require(report.rows.first { $0.name == "fedsvd" })
+    #expect(row.meanClientPerplexity?.isFinite == true && row.epsilon.map { $0 > 0 && $0 <= 8 } == true)
+    #expect(report.clients.map(\.trainExamples).reduce(0, +) == 96)
+  }
+
+  /// What the base model says greedily behind each word, and how likely it holds each of some endings.
+  private func baseModel(_ prompts: [String], _ endings: [String]) async throws -> (said: [String], likeliest: [Int]) {
+    let folder = scratch.url.appendingPathComponent("model")
+    let loaded = try LanguageModel(folder: folder)
+    let tokenizer = try Tokenizer.load(from: folder)
+    let pool = ComputePool(threadCount: 1)
+    let generator = try TokenGenerator(model: loaded.model, parameters: [], pool: pool)
+    let options = try GenerationOptions(maximumNewTokens: 3, stopTokens: [1])
+    let given = try prompts.map { try tokenizer.encodeIds($0).ids }
+    let found = try await pool.perform { try generator.generate(given, options: options) }
+    let runner = ModelRunner(model: loaded.model, pool: pool)
+    let likeliest = try await pool.perform {
+      try given.map { given in
+        let own = try endings.map { ending -> Double in
+          let tokens = try tokenizer.encodeIds(ending, addSpecialTokens: false).ids
+          let pair = Continuation(context: given, tokens: tokens)
+          return try runner.likelihoods([pair], parameters: [])[0].logLikelihood / Double(tokens.count)
+        }
+        return own.indices.max { own[$0] < own[$1] } ?? 0
+      }
+    }
+    return (found.map { tokenizer.decode($0.tokens.filter { $0 != 1 }) }, likeliest)
+  }
+
+  @Test("asks for answers and choices on held-out data, client by client and globally")
+  func questions() async throws {
+    let prompts = (2..<14).map { Self.words[$0] }
+    let choices = ["w3 w9", "w17", "w20 w4 w8", "w11 w12"]
+    let base = try await baseModel(prompts, choices)
+    // Every second answer of clients 0 and 1 is what the base model says, and none of client 2's.
+    let lines = prompts.indices.map { index in
+      let isRight = index % 3 != 2 && index % 2 == 0
+      let answer = isRight ? " " + base.said[index] : "w2 w2 w2 w2"
+      return #"{"prompt": "\#(prompts[index])", "response": "\#(answer)", "client": "c\#(index % 3)"}"#
+    }
+    let file = scratch.url.appendingPathComponent("test.jsonl")
+    try Data(lines.joined(separator: "\n").utf8).write(to: file)
+    let settings = ["strategies=[fedsvd]", "rounds=1", "evaluation.answers=plain", "evaluation.max_new_tokens=3"]
+    let report = try await run(settings)
+    let row = try #require(report.rows.first { $0.name == "frozen" })
+    let match = try #require(row[.exactMatch])
+    #expect(match.global == 4.0 / 12 && match.allClients == 4.0 / 12)
+    #expect(match.clients == ["client-1": 0.5, "client-2": 0.5, "client-3": 0] && match.worstClient == 0)
+    #expect(report.rows.first { $0.name == "fedsvd" }?[.exactMatch] != nil)
+    #expect(row[.multipleChoice] == nil && report.measuresTable?.contains("exact_match") == true)
+    // Fewer questions of the pooled set and of each client.
+    let few = try await run(settings + ["evaluation.questions=1", "strategies=[]"])
+    #expect(few.rows.first?[.exactMatch]?.global == 1 && few.rows.first?[.exactMatch]?.allClients == 1.0 / 3)
+
+    // The right choice is the base model's for all but the last prompt of each client.
+    for (name, last) in [("train", 0), ("test", 9)] {
+      let lines = prompts.indices.map { index in
+        let right = index < last ? base.likeliest[index] : (base.likeliest[index] + 1) % choices.count
+        let list = choices.map { "\"\($0)\"" }.joined(separator: ", ")
+        let named = index % 2 == 0 ? "\(right)" : "\"\(choices[right])\""
+        return
+          #"{"prompt": "\#(prompts[index])", "options": [\#(list)], "answer": \#(named), "client": "c\#(index % 3)"}"#
+      }
+      try Data(lines.joined(separator: "\n").utf8).write(to: scratch.url.appendingPathComponent("\(name).jsonl"))
+    }
+    let chosen = try await run([
+      "strategies=[fedsvd]", "rounds=1", "data.choices=options", "evaluation.choice_length=tokens",
+      "clients.minimum_examples=1",
+    ])
+    let choice = try #require(chosen.rows.first { $0.name == "frozen" }?[.multipleChoice])
+    #expect(choice.global == 0.75 && choice.allClients == 0.75 && choice.meanClient == 0.75)
+    #expect(chosen.rows.first?[.exactMatch] == nil)
+  }
+
+  @Test(
+    "questions that make no sense are refused by their key",
+    arguments: [
+      ("evaluation.answers=rouge", "evaluation.answers"), ("evaluation.max_new_tokens=0", "evaluation.max_new_tokens"),
+      ("evaluation.choice_length=words", "evaluation.choice_length"),
+      ("evaluation.questions=-1", "evaluation.questions"),
+    ]
+  )
+  func badQuestions(_ assignment: String, _ key: String) throws {
+    let error = #expect(throws: ConfigurationError.self) { try scenario([assignment]) }
+    #expect(error?.key == key)
+    #expect(throws: ConfigurationError.self) {
+      try ScenarioConfiguration.load(nil, assignments: ["evaluation.answers=squad"])
+    }
+  }
+
   @Test("a checkpoint without a head for tokens is refused with what to do")
   func encoder() async throws {
     let error = await #expect(throws: ModelError.self) {

@@ -55,6 +55,14 @@ struct SimulationTests {
     #expect(row.bytesUp > 0 && row.bytesDown > row.bytesUp)
     #expect(row.clientAccuracies.count == 3)
     #expect(row.worstClientAccuracy == row.clientAccuracies.values.min())
+    // Beside accuracy what a mean over examples does not tell; the majority is no better than chance by Matthews.
+    let majority = try #require(report.rows.first)
+    #expect(majority[.matthews]?.allClients == 0 && majority[.f1] == nil)
+    let f1 = try #require(row[.macroF1])
+    #expect(
+      f1.clients.count == 3 && f1.worstClient == f1.clients.values.min() && f1.allClients != nil && f1.global != nil
+    )
+    #expect(report.measuresTable?.contains("macro_f1") == true)
     for line in report.table.split(separator: "\n").dropFirst(2) { #expect(line.contains("%")) }
     let metrics = try String(contentsOf: folder.appendingPathComponent("metrics.jsonl"), encoding: .utf8)
       .split(separator: "\n").map { try JSONSerialization.jsonObject(with: Data($0.utf8)) as? [String: Any] }
@@ -82,6 +90,31 @@ struct SimulationTests {
       #expect(isOther, "\(file)")
     }
     #expect(one.rows.map(\.clientAccuracies) == two.rows.map(\.clientAccuracies))
+  }
+
+  @Test("gives the same bytes however many cores help a client", arguments: [false, true])
+  func helped(isPrivate: Bool) async throws {
+    let terms =
+      isPrivate
+      ? [
+        "privacy.level=record", "privacy.epsilon=8", "privacy.sampling_rate=0.2", "privacy.seeded_noise=true",
+        "strategies=[fedsvd]",
+      ] : ["strategies=[fedsa-lora]"]
+    let files = isPrivate ? ["global"] : ["client-1", "client-2", "client-3"]
+    var all: [[Data]] = []
+    for concurrency in [1, 2, 2, 3] {
+      let report = try await run(terms + ["clients.threads=2", "clients.concurrency=\(concurrency)"])
+      all.append(
+        try files.map {
+          try Data(
+            contentsOf: URL(fileURLWithPath: report.folder)
+              .appendingPathComponent("\(isPrivate ? "fedsvd" : "fedsa-lora")/adapters/\($0)/adapter_model.safetensors")
+          )
+        }
+      )
+    }
+    let areSame = all.allSatisfy { $0 == all[0] }
+    #expect(areSame)
   }
 
   @Test("of FedSA-LoRA leaves one A for all clients, and a B and a head for each")
@@ -162,11 +195,12 @@ struct BaselineTests {
       labels.append(label)
     }
     let probe = LinearProbe.fit(features: features, width: 4, labels: labels, labelCount: 3)
-    let score = probe.score(features, labels: labels)
-    #expect(score.correct == 60 && score.count == 60)
-    // A majority of shifted labels is wrong.
-    #expect(probe.score(features, labels: labels.map { ($0 + 1) % 3 }).correct == 0)
-    #expect(LinearProbe.fit(features: [], width: 4, labels: [], labelCount: 3).score([], labels: []).count == 0)
+    #expect(probe.decisions(features) == labels)
+    #expect(LinearProbe.fit(features: [], width: 4, labels: [], labelCount: 3).decisions([]).isEmpty)
+    // Numbers that a line gives are found again.
+    let values = (0..<labels.count).map { 2 * Double(features[4 * $0]) - Double(features[4 * $0 + 1]) + 100 }
+    let found = LinearProbe.fit(features: features, width: 4, values: values).values(features)
+    #expect(zip(found, values).allSatisfy { abs($0 - $1) < 0.2 })
   }
 
   @Test("the majority's accuracy is its share, and the frozen encoder beats it")

@@ -5,7 +5,8 @@ extension FuzzTarget {
   private static let words = [
     "text", "label", "text_pair", "sentence1", "sentence2", "client", "user_id", "positive", "0", "1", "9999", "10000",
     "-1",
-    "007", "\"\"", "\"", ",", "\t", "\n", "\r\n", "\r", "\u{FEFF}", "\u{E9}", "e\u{301}", "\u{0}", "  ",
+    "messages", "role", "assistant", "content", "options", "score", "1e39", "007", "\"\"", "\"", ",", "\t", "\n",
+    "\r\n", "\r", "\u{FEFF}", "\u{E9}", "e\u{301}", "\u{0}", "  ",
   ]
 
   /// Comma-separated data.
@@ -48,6 +49,8 @@ extension FuzzTarget {
       [
         "{\"text\":\"the lift is stuck\",\"label\":\"yes\",\"client\":1}\n\n{\"label\":\"no\",\"text\":\"fine\",\"client\":\"b\"}\n",
         "{\"premise\":\"\\u00e9\",\"hypothesis\":\"b\",\"label\":0,\"more\":{\"a\":[1,null]}}\n{\"premise\":\"a\",\"hypothesis\":\"b\",\"label\":4}",
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"b\"}],\"text\":\"x\",\"label\":1.5}",
+        "{\"text\":\"q\",\"options\":[\"a\",\"b\"],\"label\":1}\n{\"text\":\"q\",\"options\":[\"a\",\"b\"],\"label\":\"a\"}",
         // Every line has a key of its own.
         (0..<300).map { "{\"text\":\"a\",\"label\":1,\"k\($0)\":0}" }.joined(separator: "\n"),
       ].map { Array($0.utf8) }
@@ -59,6 +62,15 @@ enum DatasetSamples {
   static let limits = FuzzLimits(memory: 4 << 20, memoryPerByte: 512)
 
   static func check(_ bytes: [UInt8], _ format: DatasetFormat) throws {
+    // The other tasks refuse most of it, and must do no more than that.
+    for (task, columns) in [
+      (TaskKind.regression, DatasetColumns()), (.causalLM, DatasetColumns()),
+      (.causalLM, DatasetColumns(prompt: "text", response: "label", choices: "options")),
+    ] {
+      do { _ = try DatasetReader.read(bytes, name: "data", format: format, columns: columns, task: task) } catch {
+        // `DatasetError` alone can be thrown here.
+      }
+    }
     let read = try DatasetReader.read(bytes, name: "data", format: format)
     try FuzzFailure.unless(
       read.examples.allSatisfy { read.labels.indices.contains($0.label) },

@@ -1,6 +1,6 @@
 // What one input may cost: memory and processor time, measured while a target runs.
 //
-// Linking this file replaces malloc and its relatives for the whole process, so it belongs into the fuzz program alone.
+// Linking this file replaces malloc and its relatives for the whole process, so it belongs into programs of its own.
 #ifndef FEDLORA_METER_H
 #define FEDLORA_METER_H
 
@@ -29,6 +29,12 @@ void meter_arm(flight_record *record, uint64_t bytes, uint64_t milliseconds);
 
 // Stops counting. Returns the largest number of live bytes since `meter_arm`.
 uint64_t meter_disarm(void);
+
+// Makes the blocks of memory count that the calling thread asks for.
+void meter_watch(void);
+
+// How many blocks of memory were asked for since `meter_arm`, by all threads that are watched.
+uint64_t meter_blocks(void);
 
 // Whether this build can count memory (not under AddressSanitizer, which has an allocator of its own).
 int meter_counts_memory(void);

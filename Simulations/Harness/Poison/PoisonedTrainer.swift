@@ -30,6 +30,8 @@ package struct PoisonedTrainer: LocalTrainer {
     try await honest.initialPersonal(manifest)
   }
 
+  package func resident(_ state: TensorSet) -> TensorSet { honest.resident(state) }
+
   package func train(_ assignment: RoundAssignment) async throws -> LocalUpdate {
     let update = try await honest.train(assignment)
     var upload = update.upload

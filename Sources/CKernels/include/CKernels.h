@@ -93,13 +93,16 @@ void fl_copy_rows(float *_Nonnull y, size_t y_step, const float *_Nonnull x, siz
 /// y[i] *= x[i].
 void fl_multiply(float *_Nonnull y, const float *_Nonnull x, size_t n);
 
-/// As `fl_softmax_rows` for a square matrix in which row r sees the last `window` columns up to r; the others become 0.
-void fl_softmax_causal(float *_Nonnull s, float *_Nonnull lse, size_t rows, float scale, size_t window);
+/// As `fl_softmax_rows` where row r sees the last `window` columns up to past + r < cols; the others become 0.
+void fl_softmax_causal(float *_Nonnull s, float *_Nonnull lse, size_t rows, size_t cols, size_t past, float scale,
+                       size_t window);
 /// As `fl_softmax_restore` under the same mask.
-void fl_softmax_causal_restore(float *_Nonnull s, const float *_Nonnull lse, size_t rows, float scale, size_t window);
+void fl_softmax_causal_restore(float *_Nonnull s, const float *_Nonnull lse, size_t rows, size_t cols, size_t past,
+                               float scale, size_t window);
 
-/// The largest of `n` > 0 values.
-float fl_largest(const float *_Nonnull x, size_t n);
+/// One row of `n` > 0 values becomes factor · softmax(row); with factor 0 it stays as it is. Returns its log-sum-exp, and its largest
+/// value in `largest`.
+float fl_softmax_scaled(float *_Nonnull x, size_t n, float factor, float *_Nonnull largest);
 
 /// y[i] += x[i].
 void fl_add(float *_Nonnull y, const float *_Nonnull x, size_t n);

@@ -74,7 +74,10 @@ package struct PrivateTraining: Sendable {
           to: &sums
         )
       }
-      grid.release(&sums, randomness: randomness, step: step, threads: runner.pool.threadCount)
+      // Other cores may have other clients: the noise is shared out as the step is.
+      grid.release(&sums, randomness: randomness, step: step, threads: runner.pool.threadCount) { count, part in
+        runner.pool.forEachThread { if $0 < count { part($0) } }
+      }
       var place = 0
       for range in ranges {
         for index in range {

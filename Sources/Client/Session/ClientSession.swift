@@ -1,4 +1,5 @@
 import FedLoRACheckpoint
+import FedLoRAEngine
 import FedLoRAProtocol
 import Foundation
 import Logging
@@ -40,13 +41,29 @@ struct ClientSession: Sendable {
   /// Reads and trains at the same time, so that the end of the run, or of this session, does not wait for a round.
   func run(_ connection: PeerConnection) async throws -> Result {
     var machine = ClientSessionMachine(name: name, stateDirectory: stateDirectory, logger: log.logger)
-    var steps = try machine.handle(.connected)
+    /// The machine reads and writes its folder, so it runs where waiting for the disk is in nobody's way. What was trained is
+    /// made durable even where this task is cancelled meanwhile.
+    func handle(_ input: ClientSessionMachine.Input) async throws -> [ClientSessionMachine.Step] {
+      let now = machine
+      let (next, steps) = try await ClientDesk.crew.perform(isCancellable: false) {
+        var machine = now
+        var input = input
+        if case .heard(let envelope, let tensors?) = input {
+          input = .heard(envelope, tensors: trainer.resident(tensors))
+        }
+        let steps = try machine.handle(input)
+        return (machine, steps)
+      }
+      machine = next
+      return steps
+    }
+    var steps = try await handle(.connected)
     return try await withThrowingTaskGroup(of: Happening.self) { group in
       group.addTask { try await receive(connection, nil) }
       while true {
         while !steps.isEmpty {
           switch steps.removeFirst() {
-          case .check(let manifest): steps = try machine.handle(.checked(try await check(manifest))) + steps
+          case .check(let manifest): steps = try await handle(.checked(try await check(manifest))) + steps
           case .send(let envelope): try await offer { try await connection.send(envelope) }
           case .sendSealed(let sealed): try await offer { try await connection.send(sealed) }
           case .train(let manifest, let round, let state, let personal):
@@ -68,11 +85,11 @@ struct ClientSession: Sendable {
         }
         switch try await group.next() {
         case .received(let inbound)?:
-          steps = try machine.handle(.heard(inbound.envelope, tensors: inbound.tensors))
+          steps = try await handle(.heard(inbound.envelope, tensors: inbound.tensors))
           let layout = machine.layout
           group.addTask { try await receive(connection, layout) }
-        case .trained(let round, let result)?: steps = try machine.handle(.trained(round: round, result))
-        case .lost(let reason)?: steps = try machine.handle(.connectionLost(reason: reason))
+        case .trained(let round, let result)?: steps = try await handle(.trained(round: round, result))
+        case .lost(let reason)?: steps = try await handle(.connectionLost(reason: reason))
         case nil: return .lost(reason: "the connection ended", madeProgress: true, comeBackAfter: nil)
         }
       }

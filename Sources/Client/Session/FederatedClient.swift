@@ -1,4 +1,5 @@
 import FedLoRACheckpoint
+import FedLoRAEngine
 import FedLoRAProtocol
 import Foundation
 import Logging
@@ -67,7 +68,7 @@ public struct FederatedClient: Sendable {
       onEvent(event)
     }
     let folder = stateDirectory.appendingPathComponent("client-\(name)")
-    let lock = try ClientStateFolder.lock(folder)
+    let lock = try await ClientDesk.crew.perform { try ClientStateFolder.lock(folder) }
     defer { lock.release() }
     var failures = 0
     var traffic = Traffic()

@@ -4,6 +4,7 @@ import FedLoRAEngine
 import FedLoRAFederation
 import FedLoRAProtocol
 import Foundation
+import Synchronization
 
 /// Trains rounds with fedlora's own engine on examples that are already encoded.
 public struct EngineTrainer: LocalTrainer {
@@ -59,7 +60,7 @@ public struct EngineTrainer: LocalTrainer {
         reason: "the run truncates to \(terms.maxLength) tokens, this client to \(maxLength)"
       )
     }
-    let initial = try initialTensors(terms, seed: manifest.seed)
+    let initial = try await initialTensors(terms, seed: manifest.seed)
     let state = FedLoRAProtocol.TensorLayout(initial.filter(terms.strategy.isSentDown)).declarations
     let update = FedLoRAProtocol.TensorLayout(initial.filter(terms.strategy.isUploaded)).declarations
     guard state == manifest.state, update == manifest.update else {
@@ -69,8 +70,8 @@ public struct EngineTrainer: LocalTrainer {
       )
     }
     if let privacy = terms.privacy {
-      let layout = try AdaptedModel(base: slots.base, adapter: terms.adapter, head: terms.head).layout
-      let trained = layout.entries.filter { terms.trained.includes($0.kind) }
+      let trained = try slots.model(adapter: terms.adapter, head: terms.head).layout.entries
+        .filter { terms.trained.includes($0.kind) }
       _ = try privacy.mechanism(dimension: trained.reduce(0) { $0 + $1.count })
       _ = try await ledger(privacy, terms.records)
     }
@@ -79,8 +80,11 @@ public struct EngineTrainer: LocalTrainer {
   /// B and head where the strategy keeps them personal, at their common start.
   public func initialPersonal(_ manifest: WireRunManifest) async throws -> TensorSet {
     let terms = try RunTerms(manifest)
-    return try initialTensors(terms, seed: manifest.seed).filter { terms.strategy.role(of: $0) == .personal }
+    return try await initialTensors(terms, seed: manifest.seed).filter { terms.strategy.role(of: $0) == .personal }
   }
+
+  /// One copy for all clients of these slots.
+  public func resident(_ state: TensorSet) -> TensorSet { slots.resident(state) }
 
   /// Runs the round's local steps.
   ///
@@ -88,7 +92,6 @@ public struct EngineTrainer: LocalTrainer {
   /// ledger first, sampling and noise come from the system, and nothing but tensors is returned.
   public func train(_ assignment: RoundAssignment) async throws -> LocalUpdate {
     let terms = try RunTerms(assignment.manifest)
-    let parameters = try self.parameters(terms, assignment)
     let examples = try await data.records(terms.records).examples
     let seed = SeededGenerator.derive(
       assignment.manifest.seed,
@@ -97,10 +100,12 @@ public struct EngineTrainer: LocalTrainer {
       .number(UInt64(assignment.round))
     )
     let firstStep = (assignment.round - 1) * terms.localSteps
-    let work: @Sendable (ModelRunner, inout [Float], StopFlag) throws -> LossSummary?
+    let charge: @Sendable () throws -> Void
+    let steps: Steps
     if let record = terms.privacy {
       let ledger = try await ledger(record, terms.records)
       let privacy = privacy
+      charge = { try privacy.charge(assignment, terms: record, localSteps: terms.localSteps, to: ledger) }
       let training = PrivateTraining(
         terms: record,
         options: terms.options,
@@ -108,9 +113,7 @@ public struct EngineTrainer: LocalTrainer {
         randomness: privacy.randomness(assignment, terms: record),
         dropoutSeed: SeededGenerator.derive(seed, "dropout")
       )
-      work = { runner, values, flag in
-        try flag.check()
-        try privacy.charge(assignment, terms: record, localSteps: terms.localSteps, to: ledger)
+      steps = { runner, values, flag in
         try training.run(runner, parameters: &values, examples: examples, steps: terms.localSteps, firstStep: firstStep)
         {
           _ in try flag.check()
@@ -118,8 +121,9 @@ public struct EngineTrainer: LocalTrainer {
         return nil
       }
     } else {
+      charge = {}
       let training = LocalTraining(options: terms.options, trained: terms.trained, seed: seed)
-      work = { runner, values, flag in
+      steps = { runner, values, flag in
         try training.run(runner, parameters: &values, examples: examples, steps: terms.localSteps, firstStep: firstStep)
         {
           _,
@@ -127,7 +131,8 @@ public struct EngineTrainer: LocalTrainer {
         }
       }
     }
-    let (trained, summary) = try await run(work, terms, from: parameters)
+    let work = terms.work(on: examples, steps: terms.localSteps)
+    let (trained, summary) = try await run(steps, work: work, terms, assignment, charge: charge)
     guard summary?.meanLoss.isFinite ?? true, trained.entries.allSatisfy({ $0.tensor.isFinite }) else {
       throw ManifestRefusal(
         code: "diverged",
@@ -158,40 +163,66 @@ public struct EngineTrainer: LocalTrainer {
           _ in try flag.check()
         }
       },
+      work: terms.work(on: examples, steps: record.personalSteps),
       terms,
-      from: try parameters(terms, assignment)
+      assignment
     )
     return trained.filter { terms.strategy.role(of: $0) == .personal }
   }
 
-  /// Loss and accuracy of this client's model: the state from the coordinator with the client's own tensors.
-  public func evaluate(_ assignment: RoundAssignment, on held: [EncodedExample]) async throws -> LossSummary {
+  /// How well this client's model does, as counts and sums: the state from the coordinator with the client's own
+  /// tensors.
+  public func score(_ assignment: RoundAssignment, on held: HeldOut) async throws -> TaskScore {
     let terms = try RunTerms(assignment.manifest)
-    let parameters = try self.parameters(terms, assignment)
     return try await slots.withRunner(adapter: terms.adapter, head: terms.head) { runner in
-      try Evaluation.run(runner, parameters: parameters, examples: held)
+      try Evaluation.score(runner, parameters: try parameters(terms, assignment), held: held)
     }
   }
 
   /// The full adapter of this client: frozen, served, shared and personal tensors together.
   public func adapter(_ assignment: RoundAssignment) throws -> TensorSet {
     let terms = try RunTerms(assignment.manifest)
-    let model = try AdaptedModel(base: slots.base, adapter: terms.adapter, head: terms.head)
+    let model = try slots.model(adapter: terms.adapter, head: terms.head)
     return model.layout.tensors(from: try parameters(terms, assignment)).merging(model.frozenAdapterTensors)
   }
 
-  /// Runs `work` on one of the slots, from `parameters`; cancelling stops it after a step.
+  /// A stretch of steps on a runner, from the parameters that it is given; stops where the flag is raised.
+  private typealias Steps = @Sendable (ModelRunner, inout [Float], StopFlag) throws -> LossSummary?
+
+  /// Takes `steps` from the assignment's parameters when it is this client's turn; cancelling stops it after a step.
+  ///
+  /// Only the steps themselves keep a core from other clients: the parameters are put together before, and `charge`, which
+  /// waits for the disk, is done before too, but not long before. What was trained becomes tensors afterwards.
   private func run(
-    _ work: @escaping @Sendable (ModelRunner, inout [Float], StopFlag) throws -> LossSummary?,
+    _ steps: @escaping Steps,
+    work: Double,
     _ terms: RunTerms,
-    from parameters: [Float]
+    _ assignment: RoundAssignment,
+    charge: @escaping @Sendable () throws -> Void = {}
   ) async throws -> (TensorSet, LossSummary?) {
     let flag = StopFlag()
+    let log = slots.log
     return try await withTaskCancellationHandler {
-      try await slots.withRunner(adapter: terms.adapter, head: terms.head) { runner in
-        var values = parameters
-        let summary = try work(runner, &values, flag)
-        return (runner.model.layout.tensors(from: values), summary)
+      let (values, summary) = try await slots.admitted(work: work) {
+        let ready = try await ClientDesk.crew.perform(work: ClientDesk.urgent) {
+          let values = try parameters(terms, assignment)
+          try charge()
+          return values
+        }
+        // The only one who holds them, so that steps change them in place.
+        let handed = Mutex(consume ready)
+        return try await slots.withRunner(adapter: terms.adapter, head: terms.head, work: work) { runner in
+          var values = handed.withLock { values in
+            defer { values = [] }
+            return values
+          }
+          let take = { try steps(runner, &values, flag) }
+          let summary = if let log { try log.note(.training, take) } else { try take() }
+          return (values, summary)
+        }
+      }
+      return try await ClientDesk.crew.perform(isCancellable: false) {
+        (try slots.model(adapter: terms.adapter, head: terms.head).layout.tensors(from: values), summary)
       }
     } onCancel: {
       flag.raise()
@@ -207,19 +238,21 @@ public struct EngineTrainer: LocalTrainer {
   }
 
   private func parameters(_ terms: RunTerms, _ assignment: RoundAssignment) throws -> [Float] {
-    let model = try AdaptedModel(base: slots.base, adapter: terms.adapter, head: terms.head)
-    var values = try AdapterInitialisation.parameters(of: model, seed: assignment.manifest.seed)
+    let model = try slots.model(adapter: terms.adapter, head: terms.head)
+    var values = try slots.start(of: model, seed: assignment.manifest.seed)
     try model.layout.assign(assignment.personal, to: &values)
     try model.layout.assign(assignment.state, to: &values)
     return values
   }
 
-  private func initialTensors(_ terms: RunTerms, seed: UInt64) throws -> TensorSet {
-    do {
-      let model = try AdaptedModel(base: slots.base, adapter: terms.adapter, head: terms.head)
-      return model.layout.tensors(from: try AdapterInitialisation.parameters(of: model, seed: seed))
-    } catch let error as ModelError {
-      throw ManifestRefusal(code: "bad-term", reason: "\(error)")
+  private func initialTensors(_ terms: RunTerms, seed: UInt64) async throws -> TensorSet {
+    try await ClientDesk.crew.perform {
+      do {
+        let model = try slots.model(adapter: terms.adapter, head: terms.head)
+        return model.layout.tensors(from: try slots.start(of: model, seed: seed))
+      } catch let error as ModelError {
+        throw ManifestRefusal(code: "bad-term", reason: "\(error)")
+      }
     }
   }
 }

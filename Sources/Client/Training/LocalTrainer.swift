@@ -54,12 +54,16 @@ public protocol LocalTrainer: Sendable {
   /// Trains one round. Without privacy the same assignment must give the same update, so that a crash costs nothing; with
   /// it, noise is never drawn twice, and a round that was interrupted is charged again.
   func train(_ assignment: RoundAssignment) async throws -> LocalUpdate
+  /// A state that came down, or an equal one that is in memory already: many clients in one process are sent the same.
+  func resident(_ state: TensorSet) -> TensorSet
   /// This client's own tensors once the run has completed and nothing leaves it any more.
   /// - Parameter assignment: the run's final state, and the tensors after the last round that was trained here.
   func finish(_ assignment: RoundAssignment) async throws -> TensorSet
 }
 
 extension LocalTrainer {
+  /// The state as it is.
+  public func resident(_ state: TensorSet) -> TensorSet { state }
   /// The tensors as they are.
   public func finish(_ assignment: RoundAssignment) async throws -> TensorSet { assignment.personal }
 }

@@ -1,4 +1,5 @@
 import FedLoRACheckpoint
+import FedLoRADP
 import FedLoRAEngine
 import FedLoRAFederation
 import FedLoRAProtocol
@@ -74,15 +75,13 @@ public struct RunTerms: Sendable {
     }
     let model = manifest.model
     task = model.task.isEmpty ? .classification : try known(TaskKind(rawValue: model.task), "task", model.task)
-    switch task {
-    case .classification:
-      head = ClassificationHead(
+    head =
+      task == .causalLM
+      ? nil
+      : task.head(
         labelCount: model.labels.count,
         pooling: try known(Pooling(rawValue: model.pooling), "pooling", model.pooling)
       )
-    case .causalLM:
-      head = nil
-    }
     promptFormat =
       model.promptFormat.isEmpty
       ? .plain : try known(try? PromptFormat(model.promptFormat), "prompt format", model.promptFormat)
@@ -133,6 +132,14 @@ public struct RunTerms: Sendable {
 
   /// How this client's records are to be read.
   public var records: RecordTerms { RecordTerms(task: task, maxLength: maxLength, promptFormat: promptFormat) }
+
+  /// How long `steps` on these examples take beside other clients' steps: the tokens that they go through, about.
+  func work(on examples: [EncodedExample], steps: Int) -> Double {
+    guard !examples.isEmpty else { return 0 }
+    let tokens = Double(examples.reduce(0) { $0 + $1.ids.count })
+    let share = privacy?.sampling.rate ?? min(1, Double(options.batchSize) / Double(examples.count))
+    return tokens * share * Double(steps)
+  }
 
   private static func form(_ manifest: WireRunManifest) -> LoRAConfiguration.Form? {
     switch manifest.adapter.form {

@@ -17,6 +17,7 @@ final class ClientLink: ClientWire, Sendable {
   private let continuation: AsyncStream<Queued>.Continuation
   private let metrics: CoordinatorMetrics
   private let backlog: Backlog
+  private let turns: SendingTurns
   /// How many messages wait; nil once nobody sends any more.
   private let waiting = Mutex<Int?>(0)
   private let times = Mutex(LinkTimes())
@@ -30,12 +31,21 @@ final class ClientLink: ClientWire, Sendable {
   /// Whether an update was declared and has not arrived whole.
   var isUploading: Bool { uploading.withLock { $0 } }
 
-  /// - Parameter backlog: where the messages that wait for any client are counted.
-  init(name: String, connection: PeerConnection, metrics: CoordinatorMetrics, backlog: Backlog) {
+  /// - Parameters:
+  ///   - backlog: where the messages that wait for any client are counted.
+  ///   - turns: when states are sent.
+  init(
+    name: String,
+    connection: PeerConnection,
+    metrics: CoordinatorMetrics,
+    backlog: Backlog,
+    turns: SendingTurns
+  ) {
     self.name = name
     self.connection = connection
     self.metrics = metrics
     self.backlog = backlog
+    self.turns = turns
     (outgoing, continuation) = AsyncStream.makeStream(bufferingPolicy: .bufferingOldest(ClientLink.longestQueue))
   }
 
@@ -67,13 +77,14 @@ final class ClientLink: ClientWire, Sendable {
           try await connection.send(envelope)
           if case .ack? = envelope.message { tell { $0.acknowledged(at: $1) } }
         case .stream(let envelope, let payload):
-          guard case .round(let round)? = envelope.message else {
+          try await turns.take {
+            guard case .round(let round)? = envelope.message else {
+              return try await connection.send(envelope, payload: payload)
+            }
+            times.withLock { $0.roundBegins(round.round) }
             try await connection.send(envelope, payload: payload)
-            continue
+            tell { $0.roundSent(round.round, queued: queued.since, at: $1) }
           }
-          times.withLock { $0.roundBegins(round.round) }
-          try await connection.send(envelope, payload: payload)
-          tell { $0.roundSent(round.round, queued: queued.since, at: $1) }
         case .end: finish()
         }
       }

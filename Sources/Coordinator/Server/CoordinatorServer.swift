@@ -17,6 +17,7 @@ public final class CoordinatorServer: Sendable {
   private let driver: RunDriver
   private let watch: IdentityWatch
   private let backlog = Backlog()
+  private let turns = SendingTurns()
 
   /// How the coordinator's own certificate stands.
   public var identityStatus: IdentityStatus { watch.status }
@@ -218,7 +219,13 @@ public final class CoordinatorServer: Sendable {
     guard case .participant(let name) = connection.peer else {
       return await refuse(connection, code: "wrong-role", text: "only participants join a run")
     }
-    let link = ClientLink(name: name.rawValue, connection: connection, metrics: driver.metrics, backlog: backlog)
+    let link = ClientLink(
+      name: name.rawValue,
+      connection: connection,
+      metrics: driver.metrics,
+      backlog: backlog,
+      turns: turns
+    )
     await withTaskGroup(of: Void.self) { group in
       group.addTask { await link.pump() }
       await driver.began(link)

@@ -103,16 +103,27 @@ public struct NoiseGrid: Sendable, Equatable {
   ///   - randomness: the root of this private stretch.
   ///   - step: the number of the step; under one root each number gives the same noise again, so it is used once.
   ///   - threads: at most so many threads work; the result does not depend on it.
-  public func release(_ sums: inout [Int64], randomness: SecretRandomness, step: Int, threads: Int = 1) {
-    sums.withUnsafeMutableBufferPointer { release($0, randomness: randomness, step: step, threads: threads) }
+  ///   - spread: calls its second argument with each number below its first, on the caller's threads; nil takes the
+  ///     system's.
+  public func release(
+    _ sums: inout [Int64],
+    randomness: SecretRandomness,
+    step: Int,
+    threads: Int = 1,
+    spread: ((Int, @escaping @Sendable (Int) -> Void) -> Void)? = nil
+  ) {
+    sums.withUnsafeMutableBufferPointer {
+      release($0, randomness: randomness, step: step, threads: threads, spread: spread)
+    }
   }
 
-  /// As `release(_:randomness:step:threads:)` on memory of the caller.
+  /// As `release(_:randomness:step:threads:spread:)` on memory of the caller.
   public func release(
     _ sums: UnsafeMutableBufferPointer<Int64>,
     randomness: SecretRandomness,
     step: Int,
-    threads: Int = 1
+    threads: Int = 1,
+    spread: ((Int, @escaping @Sendable (Int) -> Void) -> Void)? = nil
   ) {
     precondition(sums.count == dimension, "a grid for \(dimension) coordinates was given \(sums.count)")
     guard let noiseExponent, let base = sums.baseAddress else { return }
@@ -134,8 +145,13 @@ public struct NoiseGrid: Sendable, Equatable {
     if workers == 1 {
       for block in 0..<blocks { addNoise(block: block) }
     } else {
-      DispatchQueue.concurrentPerform(iterations: workers) { worker in
+      @Sendable func work(_ worker: Int) {
         for block in stride(from: worker, to: blocks, by: workers) { addNoise(block: block) }
+      }
+      if let spread {
+        spread(workers, work)
+      } else {
+        DispatchQueue.concurrentPerform(iterations: workers, execute: work)
       }
     }
   }

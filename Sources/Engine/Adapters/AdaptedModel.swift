@@ -7,22 +7,33 @@ public enum Pooling: String, Sendable, CaseIterable, Codable {
   case pooler
   /// The mean over the sequence's tokens.
   case mean
+  /// f(W x₀ + b) of the first token with a layer of the family's own that is trained with the head, as in the
+  /// classifiers of RoBERTa, XLM-R (tanh), ELECTRA (GELU) and DistilBERT (ReLU).
+  case dense
   /// The sequence's last token, as decoders classify: what the others have seen of the sequence ends there.
   case last
 }
 
 /// The classification head: logits = pooled · Wᵀ + b with W of labels × hidden. That of a decoder has no b, and is called `score`.
 public struct ClassificationHead: Sendable, Equatable {
-  /// Number of classes, at least 2.
+  /// Number of classes, at least 2; 1 for a regression.
   public let labelCount: Int
   /// How a sequence becomes one vector.
   public let pooling: Pooling
+  /// Whether its one output is a number, trained on the squared error, and no class.
+  public let isRegression: Bool
 
   /// Takes the number of classes and the pooling.
   public init(labelCount: Int, pooling: Pooling) {
     self.labelCount = labelCount
     self.pooling = pooling
+    isRegression = false
   }
+
+  private init(regression pooling: Pooling) { (labelCount, self.pooling, isRegression) = (1, pooling, true) }
+
+  /// The head of a regression: one output.
+  public static func regression(pooling: Pooling) -> ClassificationHead { ClassificationHead(regression: pooling) }
 }
 
 /// A frozen model with a place for LoRA on some of its modules, and a classification head or none: without one it is a language
@@ -53,6 +64,9 @@ public struct AdaptedModel: Sendable {
   /// The frozen matrices under VeRA; nil under LoRA.
   let projections: VeRAProjections?
   let classifierWeightOffset: Int
+  /// The layer before the logits under `Pooling.dense`, and the place of its weight, behind which its bias lies.
+  let denseHead: DenseHead?
+  let denseOffset: Int?
   /// Nil where the head has none.
   let classifierBiasOffset: Int?
   /// The lowest layer with an adapter; `layerCount` where none has.
@@ -70,15 +84,24 @@ public struct AdaptedModel: Sendable {
     poolerSlot = nil
     projections = nil
     (classifierWeightOffset, classifierBiasOffset) = (0, nil)
+    (denseHead, denseOffset) = (nil, nil)
     lowestAdaptedLayer = base.spec.layerCount
   }
 
   /// Finds the target modules and lays the parameters out.
-  /// - Parameter isBare: whether an encoder without a head is meant, as under a `MaskedLanguageHead`.
-  /// - Throws: `ModelError` when no module matches, the rank exceeds a module's width, or the pooler or the head of a language
+  /// - Parameters:
+  ///   - isBare: whether an encoder without a head is meant, as under a `MaskedLanguageHead`.
+  ///   - stored: VeRA's frozen matrices where they are not to follow from the seed, as `frozenAdapterTensors` names them.
+  /// - Throws: `ModelError` when no module matches, a stored matrix is missing or too small, the rank exceeds a module's width, or the pooler or the head of a language
   ///   model is missing.
-  public init(base: FrozenModel, adapter: LoRAConfiguration, head: ClassificationHead?, isBare: Bool = false) throws {
-    if let head, head.labelCount < 2 {
+  public init(
+    base: FrozenModel,
+    adapter: LoRAConfiguration,
+    head: ClassificationHead?,
+    isBare: Bool = false,
+    stored: TensorSet? = nil
+  ) throws {
+    if let head, head.labelCount < 2, !head.isRegression {
       throw ModelError.badOption(name: "labels", found: "\(head.labelCount)", expected: "at least 2")
     }
     if head == nil, base.languageHead == nil, !isBare {
@@ -93,6 +116,15 @@ public struct AdaptedModel: Sendable {
         name: "pooling",
         found: "pooler",
         expected: "mean, because the checkpoint has no pooler weights"
+      )
+    }
+    let dense = head?.pooling == .dense ? DenseHead.of(base.spec.family) : nil
+    if head?.pooling == .dense, dense == nil {
+      throw ModelError.badOption(
+        name: "pooling",
+        found: "dense",
+        expected:
+          "mean, pooler or last, because the classifiers of '\(base.spec.family)' have no dense layer of their own"
       )
     }
     var tensors: [(name: String, shape: [Int], kind: ParameterKind)] = []
@@ -144,7 +176,14 @@ public struct AdaptedModel: Sendable {
         available: base.adaptableModules.map(\.name)
       )
     }
-    if case .vera(let seed) = adapter.form {
+    if case .vera = adapter.form, let stored {
+      projections = try VeRAProjections(
+        stored,
+        rank: adapter.rank,
+        largestInput: largest.input,
+        largestOutput: largest.output
+      )
+    } else if case .vera(let seed) = adapter.form {
       projections = VeRAProjections(
         rank: adapter.rank,
         largestInput: largest.input,
@@ -154,11 +193,18 @@ public struct AdaptedModel: Sendable {
     } else {
       projections = nil
     }
+    denseHead = dense
+    denseOffset = dense == nil ? nil : offset
+    if let dense {
+      tensors.append(("\(dense.dense).weight", [hidden, hidden], .head))
+      tensors.append(("\(dense.dense).bias", [hidden], .head))
+      offset += hidden * hidden + hidden
+    }
     classifierWeightOffset = offset
     let headHasBias = !base.spec.isDecoder
     classifierBiasOffset = headHasBias ? offset + (head?.labelCount ?? 0) * hidden : nil
     if let head {
-      let name = base.spec.isDecoder ? "score" : "classifier"
+      let name = dense?.output ?? (base.spec.isDecoder ? "score" : "classifier")
       tensors.append(("\(name).weight", [head.labelCount, hidden], .head))
       if headHasBias { tensors.append(("\(name).bias", [head.labelCount], .head)) }
     }

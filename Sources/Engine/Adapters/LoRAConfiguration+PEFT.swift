@@ -1,7 +1,8 @@
 import FedLoRACheckpoint
 
 extension LoRAConfiguration {
-  /// The configuration of a PEFT adapter folder.
+  /// The configuration of a PEFT adapter folder. VeRA's projections are the folder's own, which `AdaptedModel` is given beside it:
+  /// the seed of the form says nothing.
   /// - Throws: `ModelError.badOption` for values out of range.
   public init(peft: PEFTConfiguration) throws {
     let targets: TargetModules =
@@ -9,15 +10,13 @@ extension LoRAConfiguration {
       case .suffixes(let names): .suffixes(names)
       case .pattern(let text): .pattern(text)
       }
-    guard peft.kind == .lora else {
-      throw ModelError.badOption(name: "peft_type", found: peft.kind.rawValue, expected: "LORA")
-    }
     try self.init(
       rank: peft.rank,
       alpha: peft.alpha,
       dropout: peft.dropout,
       scaling: peft.usesRSLoRA ? .rslora : .lora,
-      targets: targets
+      targets: targets,
+      form: peft.kind == .vera ? .vera(seed: 0) : .lora
     )
   }
 
@@ -26,7 +25,13 @@ extension LoRAConfiguration {
   ///   - baseModel: name or path of the base model, for PEFT's `base_model_name_or_path`.
   ///   - spec: the base model's shape.
   ///   - task: what the adapted model does; a classifier's head is among the modules to save.
-  public func peft(baseModel: String?, spec: TransformerSpec, task: TaskKind) -> PEFTConfiguration {
+  ///   - pooling: of the head; a dense layer of a name of its own is saved beside it.
+  public func peft(
+    baseModel: String?,
+    spec: TransformerSpec,
+    task: TaskKind,
+    pooling: Pooling? = nil
+  ) -> PEFTConfiguration {
     let names: PEFTConfiguration.Targets =
       switch targets {
       case .suffixes(let names): .suffixes(names)
@@ -39,7 +44,8 @@ extension LoRAConfiguration {
       dropout: dropout,
       usesRSLoRA: scaling == .rslora,
       targets: names,
-      modulesToSave: task == .classification ? ["classifier", "score"] : [],
+      modulesToSave: task == .causalLM
+        ? [] : (pooling == .dense && spec.family == "distilbert" ? ["pre_classifier"] : []) + ["classifier", "score"],
       baseModel: baseModel,
       taskType: task.peftName,
       storesInputsFirst: spec.storesInputsFirst

@@ -27,6 +27,29 @@ final class VeRAProjections: Sendable {
     b = uniform(largestOutput * rank, fanIn: rank, .name("B"))
   }
 
+  /// Takes matrices that were saved: of at least the size that the modules need, and possibly larger.
+  /// - Throws: `ModelError.wrongParameter`.
+  init(_ stored: TensorSet, rank: Int, largestInput: Int, largestOutput: Int) throws {
+    func matrix(_ name: String, _ fits: ([Int]) -> Bool, _ expected: String) throws -> Tensor {
+      guard let tensor = stored[name] else {
+        throw ModelError.wrongParameter(
+          name: name,
+          reason: "is not in the adapter: save VeRA's projections with it (save_projection)"
+        )
+      }
+      guard tensor.shape.count == 2, fits(tensor.shape) else {
+        throw ModelError.wrongParameter(name: name, reason: "has shape \(tensor.shape), expected \(expected)")
+      }
+      return tensor
+    }
+    let a = try matrix("vera_A", { $0[0] == rank && $0[1] >= largestInput }, "[\(rank), at least \(largestInput)]")
+    let b = try matrix("vera_B", { $0[0] >= largestOutput && $0[1] == rank }, "[at least \(largestOutput), \(rank)]")
+    self.rank = rank
+    self.largestInput = a.shape[1]
+    self.largestOutput = b.shape[0]
+    (self.a, self.b) = (a.values, b.values)
+  }
+
   /// Both under the names that PEFT saves them with, less `base_model.`.
   var tensors: TensorSet {
     var result = TensorSet()

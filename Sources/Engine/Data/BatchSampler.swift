@@ -31,16 +31,21 @@ public struct BatchSampler: Sendable, Equatable {
   public mutating func next() -> [Int] {
     var batch: [Int] = []
     batch.reserveCapacity(batchSize)
+    forEachNext { batch.append($0) }
+    return batch
+  }
+
+  /// Calls `body` with the index of each example of the next batch.
+  mutating func forEachNext(_ body: (Int) -> Void) {
     for position in step * batchSize..<(step + 1) * batchSize {
       if position / count != epoch {
         epoch = position / count
         var generator = SeededGenerator(seed: seed, "epoch", .number(UInt64(epoch)))
-        order = generator.permutation(count)
+        generator.permute(count, &order)
       }
-      batch.append(order[position % count])
+      body(order[position % count])
     }
     step += 1
-    return batch
   }
 
   /// Whether both go on with the same batches.

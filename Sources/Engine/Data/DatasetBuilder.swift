@@ -77,6 +77,8 @@ struct DatasetBuilder {
       return text
     case .number(let number)? where numberAllowed: return String(number)
     case .number(let number)?: throw failure(.wrongKind, row.line, name, "the number \(number)", "a string")
+    case .decimal(let number)?: throw failure(.wrongKind, row.line, name, "the number \(number)", "a string")
+    case .list?: throw failure(.wrongKind, row.line, name, "an array", "a string")
     case .other(let kind)?: throw failure(.wrongKind, row.line, name, kind, "a string")
     case nil: throw failure(.missingColumn, row.line, name, "no value", "a value in every row")
     }

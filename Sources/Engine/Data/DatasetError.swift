@@ -26,6 +26,14 @@ public struct DatasetError: Error, Equatable, CustomStringConvertible {
     case wrongKind
     /// A label that is not among the known ones.
     case unknownLabel
+    /// A label that is to be a number and is none.
+    case badNumber
+    /// Columns that leave open what is to be learnt.
+    case ambiguousColumns
+    /// Answers to choose from that are none, or without the right one.
+    case badChoices
+    /// Messages that are no conversation to learn from.
+    case badConversation
   }
 
   /// What is wrong.

@@ -4,7 +4,7 @@ import Foundation
 /// Identifies a data set by its records: the same whatever their order, file format, tokenizer or model.
 public enum DatasetFingerprint {
   /// SHA-256, in hexadecimal digits, over the sorted SHA-256 of all records. A record is its text, the second text of a
-  /// pair and the name of its class; records that occur twice count twice.
+  /// pair and the name of its class or its number, or its messages; records that occur twice count twice.
   public static func of(_ dataset: Dataset) -> String {
     let digests = dataset.examples.map { example -> [UInt8] in
       var hash = SHA256()
@@ -17,7 +17,8 @@ public enum DatasetFingerprint {
       }
       absorb(example.text)
       absorb(example.pair)
-      absorb(dataset.labels.indices.contains(example.label) ? dataset.labels[example.label] : nil)
+      let name = dataset.labels.indices.contains(example.label) ? dataset.labels[example.label] : nil
+      absorb(name ?? example.value.map { "\($0)" })
       return Array(hash.finalize())
     }
     var total = SHA256()

@@ -26,7 +26,7 @@ public struct DatasetColumns: Equatable, Codable, Sendable {
   public var text: String?
   /// The second text of a pair; where no usual name is found there are no pairs.
   public var pair: String?
-  /// The label, by name or number.
+  /// The label: a class by name or number, or for a regression the number itself.
   public var label: String?
   /// Whose example it is; where no usual name is found nobody's.
   public var client: String?
@@ -34,6 +34,12 @@ public struct DatasetColumns: Equatable, Codable, Sendable {
   public var prompt: String?
   /// For a language model: what is learnt; where neither prompt nor response is found the text is learnt whole.
   public var response: String?
+  /// For a language model: a conversation, a JSON list of objects with `role` and `content`; the assistant's are
+  /// learnt.
+  public var messages: String?
+  /// For a language model: a JSON list of answers to choose from, of which the response is one, by its text or its
+  /// number from 0.
+  public var choices: String?
 
   /// Names some columns.
   public init(
@@ -42,7 +48,9 @@ public struct DatasetColumns: Equatable, Codable, Sendable {
     label: String? = nil,
     client: String? = nil,
     prompt: String? = nil,
-    response: String? = nil
+    response: String? = nil,
+    messages: String? = nil,
+    choices: String? = nil
   ) {
     self.text = text
     self.pair = pair
@@ -50,14 +58,19 @@ public struct DatasetColumns: Equatable, Codable, Sendable {
     self.client = client
     self.prompt = prompt
     self.response = response
+    self.messages = messages
+    self.choices = choices
   }
 
   static let usualText = ["text", "sentence", "sentence1", "text_a", "premise", "utterance"]
   static let usualPair = ["text_pair", "sentence2", "text_b", "hypothesis"]
   static let usualLabel = ["label", "labels", "intent", "category", "class"]
+  static let usualNumber = ["label", "labels", "score", "similarity", "target", "value"]
   static let usualClient = ["client", "client_id", "user", "user_id", "speaker", "site"]
   static let usualPrompt = ["prompt", "instruction", "question"]
   static let usualResponse = ["response", "completion", "answer", "output"]
+  static let usualRight = ["response", "answer", "label"]
+  static let usualMessages = ["messages", "conversation"]
 }
 
 /// Reads labelled texts, or texts for a language model. A byte order mark, CRLF line ends and blank lines are accepted; everything else that is odd is an
@@ -67,7 +80,7 @@ public enum DatasetReader {
   /// - Parameters:
   ///   - format: how it is written; nil to go by the file's extension.
   ///   - labels: the names of the labels in their order, as a training set gave them; nil to take those of this file,
-  ///     sorted. Labels that are all whole numbers are indexes. Not regarded for a language model.
+  ///     sorted. Labels that are all whole numbers are indexes. Not regarded for a regression or a language model.
   ///   - task: what the examples are for, and with it which columns there must be.
   /// - Throws: `DatasetError`.
   public static func read(
@@ -124,6 +137,7 @@ public enum DatasetReader {
     let builder = DatasetBuilder(file: name, records: records, columns: columns)
     return switch task {
     case .classification: try builder.dataset(labels: labels)
+    case .regression: try builder.regressionDataset()
     case .causalLM: try builder.languageDataset()
     }
   }

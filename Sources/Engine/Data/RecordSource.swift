@@ -34,9 +34,12 @@ struct Records {
 }
 
 /// A value of a row.
-enum RecordValue: Equatable {
+enum RecordValue {
   case text(String)
   case number(Int)
+  /// A number with a fraction or an exponent, or too large for a whole one.
+  case decimal(Double)
+  case list([JSONNode])
   /// Something else, described.
   case other(String)
 }
@@ -86,6 +89,8 @@ struct RecordSource {
         switch member.value {
         case .string(let text): values.append(.text(text))
         case .integer(let number): values.append(.number(number))
+        case .double(let number): values.append(.decimal(number))
+        case .array(let items): values.append(.list(items))
         case .null: continue
         default: values.append(.other(member.value.kind))
         }

@@ -40,31 +40,41 @@ public struct SeededGenerator: RandomNumberGenerator, Sendable, Equatable {
   /// chance. Depends on nothing but its arguments.
   public static func derive(_ seed: UInt64, _ path: SeedPart...) -> UInt64 { derive(seed, path) }
 
+  /// As with a path of one part; allocates nothing.
+  public static func derive(_ seed: UInt64, _ part: SeedPart) -> UInt64 {
+    var state = seed
+    mix(part, into: &state)
+    return state
+  }
+
   private static func derive(_ seed: UInt64, _ path: [SeedPart]) -> UInt64 {
     var state = seed
-    func mix(_ value: UInt64) {
-      state ^= value
-      state = splitMix(&state)
-    }
-    for part in path {
-      switch part {
-      case .number(let value):
-        mix(1)
-        mix(value)
-      case .name(let name):
-        mix(2)
-        var word: UInt64 = 0
-        var count: UInt64 = 0
-        for byte in name.utf8 {
-          word = word << 8 | UInt64(byte)
-          count += 1
-          if count % 8 == 0 { mix(word) }
-        }
-        mix(word)
-        mix(count)
-      }
-    }
+    for part in path { mix(part, into: &state) }
     return state
+  }
+
+  private static func mix(_ part: SeedPart, into state: inout UInt64) {
+    switch part {
+    case .number(let value):
+      mixWord(1, into: &state)
+      mixWord(value, into: &state)
+    case .name(let name):
+      mixWord(2, into: &state)
+      var word: UInt64 = 0
+      var count: UInt64 = 0
+      for byte in name.utf8 {
+        word = word << 8 | UInt64(byte)
+        count += 1
+        if count % 8 == 0 { mixWord(word, into: &state) }
+      }
+      mixWord(word, into: &state)
+      mixWord(count, into: &state)
+    }
+  }
+
+  private static func mixWord(_ value: UInt64, into state: inout UInt64) {
+    state ^= value
+    state = splitMix(&state)
   }
 
   private static func splitMix(_ state: inout UInt64) -> UInt64 {
@@ -148,8 +158,15 @@ public struct SeededGenerator: RandomNumberGenerator, Sendable, Equatable {
 
   /// The numbers 0 ..< `count` in random order.
   public mutating func permutation(_ count: Int) -> [Int] {
-    var order = Array(0..<count)
-    shuffle(&order)
+    var order: [Int] = []
+    permute(count, &order)
     return order
+  }
+
+  /// As `permutation`, in an array whose room is used again.
+  mutating func permute(_ count: Int, _ order: inout [Int]) {
+    order.removeAll(keepingCapacity: true)
+    order.append(contentsOf: 0..<count)
+    shuffle(&order)
   }
 }

@@ -6,24 +6,40 @@ extension TokenizedDataset {
   /// one text, in `format`; what is learnt begins with the first token in which this differs from the encoding of the
   /// given part alone, so that the tokens are those that the model would be given and would have to say.
   ///
+  /// A conversation is written by the model's chat template, and what the assistant says is learnt. Neither `format`
+  /// nor `endOfText` plays a part in it: the template has its own.
+  ///
   /// - Parameters:
+  ///   - template: of the model, for conversations; of no use to other examples.
   ///   - maxLength: most tokens of an example, special ones included; longer ones lose their end, and then their
   ///     `endOfText`.
   ///   - endOfText: the token that ends a text; nil adds none.
-  /// - Throws: `TokenizerError`; `ModelError.badBatch` where examples are there and none has a token left to learn.
+  /// - Throws: `TokenizerError`; `ConversationError` for a conversation that the template does not write, or where
+  ///   there is no template; `ModelError.badBatch` where examples are there and none has a token left to learn.
   public init(
     language dataset: Dataset,
     tokenizer: Tokenizer,
     format: PromptFormat,
     endOfText: Int32?,
-    maxLength: Int
+    maxLength: Int,
+    template: ChatTemplate? = nil
   ) throws {
     func encoded(_ text: String) throws -> [Int32] {
       var ids = try tokenizer.encodeIds(text).ids
       if let endOfText, ids.last == endOfText { ids.removeLast() }
       return ids
     }
-    let examples = try dataset.examples.map { example in
+    let examples = try dataset.examples.enumerated().map { index, example in
+      if let conversation = example.conversation {
+        guard let template else {
+          throw ConversationError(record: index + 1, reason: "no chat template was given to write it")
+        }
+        do {
+          return try Self.encoded(conversation, template: template, tokenizer: tokenizer, maxLength: maxLength)
+        } catch let error as TemplateError {
+          throw ConversationError(record: index + 1, reason: "\(error)")
+        }
+      }
       guard let response = example.pair else {
         let ids = Self.ended(try encoded(example.text), endOfText, maxLength)
         return EncodedExample(ids: ids, targets: [1..<max(ids.count, 1)])

@@ -30,7 +30,10 @@ public struct TokenizedDataset: Equatable, Sendable {
         maxLength: maxLength,
         truncation: truncation
       )
-      encoded.append(EncodedExample(ids: tokens.ids, typeIds: tokens.typeIds, label: example.label))
+      encoded.append(
+        example.value.map { EncodedExample(ids: tokens.ids, typeIds: tokens.typeIds, value: Float($0)) }
+          ?? EncodedExample(ids: tokens.ids, typeIds: tokens.typeIds, label: example.label)
+      )
     }
     self.init(examples: encoded, labels: dataset.labels)
   }

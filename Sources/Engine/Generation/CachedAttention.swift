@@ -32,12 +32,13 @@ extension Attention {
   /// Causal attention of `rows` new tokens of one sequence to themselves and to `past` tokens before them, whose keys and
   /// values stand first in `keys` and `values`.
   ///
-  /// Cost: 4 · rows · (past + rows) · width flops. `scores` holds max(rows, heads that share keys) × (past + rows) floats.
+  /// Cost: 4 · rows · (past + rows) · width flops, or half of it where nothing is past. `scores` holds max(block of rows, heads that
+  /// share keys) × (past + rows) floats.
   func forward(
     query: UnsafePointer<Float>,
     keys: UnsafePointer<Float>,
     values: UnsafePointer<Float>,
-    rows: Int,
+    rows all: Int,
     past: Int,
     context: UnsafeMutablePointer<Float>,
     scores: UnsafeMutablePointer<Float>,
@@ -45,53 +46,49 @@ extension Attention {
   ) {
     guard case .causal(let window) = direction else { preconditionFailure("only causal attention has a past") }
     let span = window ?? .max
-    // No row sees anything before what the first one sees.
-    let first = max(0, past + 1 - min(span, past + 1))
-    let columns = past + rows - first
-    // The heads that share keys and values lie side by side: with one token they are the rows of one product.
-    let (perProduct, height) = rows == 1 ? (groupSize, groupSize) : (1, rows)
-    let stride = rows == 1 ? headSize : width
-    for head in Swift.stride(from: 0, to: headCount, by: perProduct) {
-      let shared = first * keyValueWidth + head / groupSize * headSize
-      BLAS.sgemm(
-        transA: false,
-        transB: true,
-        m: height,
-        n: columns,
-        k: headSize,
-        a: query + head * headSize,
-        lda: stride,
-        b: keys + shared,
-        ldb: keyValueWidth,
-        c: scores,
-        ldc: columns
-      )
-      bound(scores, height * columns)
-      if rows == 1 {
-        fl_softmax_rows(scores, logSumExp, height, columns, scale)
-      } else {
-        for row in 0..<rows {
-          let own = scores + row * columns
-          let end = past + row + 1
-          let start = end - min(span, end) - first
-          own.update(repeating: 0, count: start)
-          fl_softmax_rows(own + start, logSumExp, 1, end - first - start, scale)
-          (own + (end - first)).update(repeating: 0, count: columns - (end - first))
+    for start in Swift.stride(from: 0, to: all, by: Attention.blockRows) {
+      let (rows, past) = (min(Attention.blockRows, all - start), past + start)
+      // No row sees anything before what the first one sees.
+      let first = max(0, past + 1 - min(span, past + 1))
+      let columns = past + rows - first
+      // The heads that share keys and values lie side by side: with one token they are the rows of one product.
+      let (perProduct, height) = rows == 1 ? (groupSize, groupSize) : (1, rows)
+      let stride = rows == 1 ? headSize : width
+      for head in Swift.stride(from: 0, to: headCount, by: perProduct) {
+        let shared = first * keyValueWidth + head / groupSize * headSize
+        BLAS.sgemm(
+          transA: false,
+          transB: true,
+          m: height,
+          n: columns,
+          k: headSize,
+          a: query + start * width + head * headSize,
+          lda: stride,
+          b: keys + shared,
+          ldb: keyValueWidth,
+          c: scores,
+          ldc: columns
+        )
+        bound(scores, height * columns)
+        if rows == 1 {
+          fl_softmax_rows(scores, logSumExp, height, columns, scale)
+        } else {
+          fl_softmax_causal(scores, logSumExp, rows, columns, past - first, scale, span)
         }
+        BLAS.sgemm(
+          transA: false,
+          transB: false,
+          m: height,
+          n: headSize,
+          k: columns,
+          a: scores,
+          lda: columns,
+          b: values + shared,
+          ldb: keyValueWidth,
+          c: context + start * width + head * headSize,
+          ldc: stride
+        )
       }
-      BLAS.sgemm(
-        transA: false,
-        transB: false,
-        m: height,
-        n: headSize,
-        k: columns,
-        a: scores,
-        lda: columns,
-        b: values + shared,
-        ldb: keyValueWidth,
-        c: context + head * headSize,
-        ldc: stride
-      )
     }
   }
 }

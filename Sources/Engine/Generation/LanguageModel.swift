@@ -28,7 +28,12 @@ public struct LanguageModel: Sendable {
       return
     }
     let stored = try PEFTAdapterFolder(reading: adapter)
-    model = try AdaptedModel(base: base, adapter: LoRAConfiguration(peft: stored.configuration), head: nil)
+    model = try AdaptedModel(
+      base: base,
+      adapter: LoRAConfiguration(peft: stored.configuration),
+      head: nil,
+      stored: stored.configuration.kind == .vera ? stored.tensors : nil
+    )
     parameters = try model.parameters(of: stored, in: adapter)
   }
 }
@@ -37,7 +42,9 @@ extension AdaptedModel {
   /// The values of a PEFT folder in this model's layout.
   /// - Throws: `ModelError.wrongParameter` for a tensor that the model has no place for, or one that the folder lacks.
   public func parameters(of stored: PEFTAdapterFolder, in folder: URL) throws -> [Float] {
-    let tensors = canonical(stored.tensors)
+    // VeRA's projections are no parameters.
+    let frozen = frozenAdapterTensors
+    let tensors = canonical(stored.tensors).filter { frozen[$0] == nil }
     if let missing = layout.entries.first(where: { tensors[$0.name] == nil }) {
       throw ModelError.wrongParameter(
         name: missing.name,

@@ -52,12 +52,12 @@ extension SlicePass {
     func flush() {
       if waiting.isEmpty { return }
       form(waiting.map(\.place))
-      var logSumExp: Float = 0
       for (row, (sequence, place)) in waiting.enumerated() {
         let values = buffers.languageLogits + row * vocabulary
         let found = values[Int(input.batch.targets[input.firstToken + place])]
-        if found == fl_largest(values, vocabulary) { result[sequence].correct += 1 }
-        fl_softmax_rows(values, &logSumExp, 1, vocabulary, 1)
+        var largest: Float = 0
+        let logSumExp = fl_softmax_scaled(values, vocabulary, 0, &largest)
+        if found == largest { result[sequence].correct += 1 }
         result[sequence].logLikelihood += Double(found) - Double(logSumExp)
         result[sequence].count += 1
       }
@@ -96,11 +96,10 @@ extension ModelRunner {
     if let target = batch.targets.first(where: { Int($0) >= vocabulary }) {
       throw ModelError.badBatch(reason: "token \(target) is to be predicted; the vocabulary has \(vocabulary)")
     }
-    let slices = batch.slices(threads: pool.threadCount, tokensPerSlice: tokensPerSlice)
     var result = [SequenceLikelihood](repeating: SequenceLikelihood(), count: batch.count)
     result.withUnsafeMutableBufferPointer { result in
       nonisolated(unsafe) let result = result
-      _ = run(slices, batch: batch, parameters: parameters, dropoutKey: nil) { pass, input, _ in
+      _ = run(batch, parameters: parameters, dropoutKey: nil) { pass, input, _ in
         for (sequence, found) in zip(input.sequences, body(pass, input)) { result[sequence] = found }
         return LossSummary()
       }

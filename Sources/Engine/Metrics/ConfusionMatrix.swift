@@ -41,6 +41,17 @@ public struct ConfusionMatrix: Sendable, Equatable {
   /// How often `label` was taken for `prediction`.
   public subscript(label: Int, prediction: Int) -> Int { counts[label * classCount + prediction] }
 
+  /// The counts, a row for each label.
+  public var rows: [[Int]] { (0..<classCount).map { Array(counts[$0 * classCount..<($0 + 1) * classCount]) } }
+
+  /// The counts of both together.
+  public static func + (left: ConfusionMatrix, right: ConfusionMatrix) -> ConfusionMatrix {
+    precondition(left.classCount == right.classCount, "matrices of different classes")
+    var sum = left
+    for index in sum.counts.indices { sum.counts[index] += right.counts[index] }
+    return sum
+  }
+
   /// Decisions in all.
   public var total: Int { counts.reduce(0, +) }
   /// Right decisions.

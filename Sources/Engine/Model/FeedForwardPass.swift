@@ -44,7 +44,7 @@ extension SlicePass {
   ) {
     let spec = model.base.spec
     let (own, buffers, rows, width) = (way.own, way.buffers, way.rows, spec.feedForwardSize)
-    let needsActivation = dx != nil || way.has(.feedForwardGate, .feedForwardIn, .feedForwardGateIn)
+    let needsActivation = dx != nil || LayerBackward.intoFeedForward.contains(where: way.has)
     if way.has(.feedForwardOut) { activate(own, buffers, rows) }
     let gradActivation = needsActivation ? buffers.gradActivation : nil
     backwardModule(.feedForwardOut, dy, from: buffers.activation, to: gradActivation, overwrite: true, way)

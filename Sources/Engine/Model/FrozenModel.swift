@@ -260,6 +260,7 @@ final class WeightStore {
       return start.assumingMemoryBound(to: Float.self)
     }
     let values = try file.floats(full)
+    file.release(full)
     let copy = UnsafeMutablePointer<Float>.allocate(capacity: max(values.count, 1))
     copy.initialize(from: values, count: values.count)
     converted.append(copy)
@@ -281,6 +282,8 @@ final class WeightStore {
       guard let file = checkpoint.file(holding: name), let entry = file.entry(name) else { continue }
       hash.update(data: Data("\(name)\n\(entry.type.rawValue)\n\(entry.shape)\n".utf8))
       hash.update(bufferPointer: try file.bytes(of: name))
+      // Most of it is not needed soon, or not as it is in the file.
+      file.release(name)
       count += Tensor.count(of: entry.shape) ?? 0
     }
     return (Array(hash.finalize()), count)

@@ -29,7 +29,7 @@ extension SlicePass {
         let start = offsets[sequence] - offsets[0]
         let length = offsets[sequence + 1] - offsets[sequence]
         switch model.head?.pooling {
-        case .pooler: (buffers.gathered + sequence * hidden).update(from: x + start * hidden, count: hidden)
+        case .pooler, .dense: (buffers.gathered + sequence * hidden).update(from: x + start * hidden, count: hidden)
         case .last: target.update(from: x + (start + length - 1) * hidden, count: hidden)
         case .mean, nil:
           target.update(repeating: 0, count: hidden)
@@ -50,6 +50,7 @@ extension SlicePass {
       )
       for index in 0..<(rows * hidden) { buffers.pooled[index] = tanhf(buffers.pooled[index]) }
     }
+    forwardDense(input, buffers, rows: rows)
     let labels = model.head?.labelCount ?? 0
     if let offset = model.classifierBiasOffset { fl_fill_rows(buffers.logits, input.parameters + offset, rows, labels) }
     BLAS.sgemm(
@@ -81,31 +82,17 @@ extension SlicePass {
     let labels = model.head?.labelCount ?? 0
     let rows = input.sequences.count
     if trained.contains(.head) {
-      let weight = model.classifierWeightOffset
-      gradients.forEachGroup(.sequences(rows), offset: weight, count: labels * hidden) { first, count, target, beta in
-        BLAS.sgemm(
-          transA: true,
-          transB: false,
-          m: labels,
-          n: hidden,
-          k: count,
-          a: buffers.logits + first * labels,
-          lda: labels,
-          b: buffers.pooled + first * hidden,
-          ldb: hidden,
-          beta: beta,
-          c: target,
-          ldc: hidden
-        )
-      }
-      if let bias = model.classifierBiasOffset {
-        gradients.forEachGroup(.sequences(rows), offset: bias, count: labels) { first, count, target, beta in
-          if beta == 0 { target.update(repeating: 0, count: labels) }
-          fl_add_column_sums(buffers.logits + first * labels, target, count, labels)
-        }
-      }
+      addGradients(
+        ofLayerAt: model.classifierWeightOffset,
+        bias: model.classifierBiasOffset,
+        dy: buffers.logits,
+        width: labels,
+        x: buffers.pooled,
+        rows: rows,
+        to: gradients
+      )
     }
-    guard needsPooled else { return false }
+    guard needsPooled || model.denseHead != nil && trained.contains(.head) else { return false }
     BLAS.sgemm(
       transA: false,
       transB: false,
@@ -119,7 +106,8 @@ extension SlicePass {
       c: buffers.gradPooled,
       ldc: hidden
     )
-    let reachesLayers = model.lowestAdaptedLayer < model.base.spec.layerCount
+    let reachesLayers = needsPooled && model.lowestAdaptedLayer < model.base.spec.layerCount
+    backwardDense(input, buffers, rows: rows, trained: trained, gradients: gradients, needsInput: reachesLayers)
     if let pooler = poolerLinear(buffers) {
       for index in 0..<(rows * hidden) {
         let y = buffers.pooled[index]
@@ -149,7 +137,7 @@ extension SlicePass {
         let length = offsets[sequence + 1] - offsets[sequence]
         let target = buffers.gradient + start * hidden
         switch model.head?.pooling {
-        case .pooler:
+        case .pooler, .dense:
           target.update(repeating: 0, count: length * hidden)
           target.update(from: buffers.pooled + sequence * hidden, count: hidden)
         case .last:
@@ -163,5 +151,104 @@ extension SlicePass {
       }
     }
     return true
+  }
+
+  /// The gradients of a trained layer of the head over a vector for each sequence: dyᵀ x at `offset`, and dy's columns summed at
+  /// `bias` where it has one. `dy` is rows × width, `x` rows × hidden.
+  private func addGradients(
+    ofLayerAt offset: Int,
+    bias: Int?,
+    dy: UnsafePointer<Float>,
+    width: Int,
+    x: UnsafePointer<Float>,
+    rows: Int,
+    to gradients: GradientTarget
+  ) {
+    let hidden = model.base.spec.hiddenSize
+    gradients.forEachGroup(.sequences(rows), offset: offset, count: width * hidden) { first, count, target, beta in
+      BLAS.sgemm(
+        transA: true,
+        transB: false,
+        m: width,
+        n: hidden,
+        k: count,
+        a: dy + first * width,
+        lda: width,
+        b: x + first * hidden,
+        ldb: hidden,
+        beta: beta,
+        c: target,
+        ldc: hidden
+      )
+    }
+    guard let bias else { return }
+    gradients.forEachGroup(.sequences(rows), offset: bias, count: width) { first, count, target, beta in
+      if beta == 0 { target.update(repeating: 0, count: width) }
+      fl_add_column_sums(dy + first * width, target, count, width)
+    }
+  }
+
+  // MARK: The dense layer
+
+  /// `buffers.pooled` from the first tokens in `buffers.gathered`, where the head has a dense layer.
+  private func forwardDense(_ input: Input, _ buffers: PassBuffers, rows: Int) {
+    guard let dense = model.denseHead, let offset = model.denseOffset else { return }
+    let hidden = model.base.spec.hiddenSize
+    fl_fill_rows(buffers.dense, input.parameters + offset + hidden * hidden, rows, hidden)
+    BLAS.sgemm(
+      transA: false,
+      transB: true,
+      m: rows,
+      n: hidden,
+      k: hidden,
+      a: buffers.gathered,
+      lda: hidden,
+      b: input.parameters + offset,
+      ldb: hidden,
+      beta: 1,
+      c: buffers.dense,
+      ldc: hidden
+    )
+    dense.forward(buffers.dense, to: buffers.pooled, rows * hidden)
+  }
+
+  /// The dense layer's gradients from `buffers.gradPooled`; the gradient of the first tokens is left in
+  /// `buffers.pooled`.
+  private func backwardDense(
+    _ input: Input,
+    _ buffers: PassBuffers,
+    rows: Int,
+    trained: TrainedKinds,
+    gradients: GradientTarget,
+    needsInput: Bool
+  ) {
+    guard let dense = model.denseHead, let offset = model.denseOffset else { return }
+    let hidden = model.base.spec.hiddenSize
+    dense.backward(buffers.dense, buffers.pooled, buffers.gradPooled, rows * hidden)
+    if trained.contains(.head) {
+      addGradients(
+        ofLayerAt: offset,
+        bias: offset + hidden * hidden,
+        dy: buffers.gradPooled,
+        width: hidden,
+        x: buffers.gathered,
+        rows: rows,
+        to: gradients
+      )
+    }
+    guard needsInput else { return }
+    BLAS.sgemm(
+      transA: false,
+      transB: false,
+      m: rows,
+      n: hidden,
+      k: hidden,
+      a: buffers.gradPooled,
+      lda: hidden,
+      b: input.parameters + offset,
+      ldb: hidden,
+      c: buffers.pooled,
+      ldc: hidden
+    )
   }
 }

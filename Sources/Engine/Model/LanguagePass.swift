@@ -17,21 +17,19 @@ extension SlicePass {
     let needsGradient = scale != .none
     if needsGradient { buffers.gradient.update(repeating: 0, count: rows * hidden) }
     var summary = LossSummary()
-    var places: [Int] = []
-    var factors: [Float] = []
     func flush() {
-      languageChunk(places, factors, input, buffers, needsGradient: needsGradient, &summary)
-      places.removeAll(keepingCapacity: true)
-      factors.removeAll(keepingCapacity: true)
+      languageChunk(input, buffers, needsGradient: needsGradient, &summary)
+      languagePlaces.removeAll(keepingCapacity: true)
+      languageFactors.removeAll(keepingCapacity: true)
     }
     let chunk = PassBuffers.languageRows(model.base.spec.vocabularySize)
     for sequence in input.sequences {
       let tokens = input.batch.offsets[sequence]..<input.batch.offsets[sequence + 1]
       let factor = scale.factor(units: tokens.count { targets[$0] >= 0 })
       for token in tokens where targets[token] >= 0 {
-        places.append(token - input.firstToken)
-        factors.append(factor)
-        if places.count == chunk { flush() }
+        languagePlaces.append(token - input.firstToken)
+        languageFactors.append(factor)
+        if languagePlaces.count == chunk { flush() }
       }
     }
     flush()
@@ -96,15 +94,14 @@ extension SlicePass {
     if let cap = model.base.spec.logitCap { fl_soft_cap(logits, rows * vocabulary, 1, cap) }
   }
 
-  /// Loss, and gradient with respect to the normed vectors, of the tokens at `places`.
+  /// Loss, and gradient with respect to the normed vectors, of the tokens at `languagePlaces`.
   private func languageChunk(
-    _ places: [Int],
-    _ factors: [Float],
     _ input: Input,
     _ buffers: PassBuffers,
     needsGradient: Bool,
     _ summary: inout LossSummary
   ) {
+    let (places, factors) = (languagePlaces, languageFactors)
     guard !places.isEmpty, let head = model.base.languageHead else { return }
     let (hidden, vocabulary) = (model.base.spec.hiddenSize, model.base.spec.vocabularySize)
     let logits = buffers.languageLogits
@@ -112,21 +109,20 @@ extension SlicePass {
       (buffers.languageRows + row * hidden).update(from: buffers.finalNormed + place * hidden, count: hidden)
     }
     formLogits(buffers.languageRows, rows: places.count, to: logits, scratch: buffers.languageScratch)
-    var logSumExp: Float = 0
     for (row, place) in places.enumerated() {
       let values = logits + row * vocabulary
       let target = Int(input.batch.targets[input.firstToken + place])
       let found = values[target]
-      if found == fl_largest(values, vocabulary) { summary.correct += 1 }
       if needsGradient, let cap = model.base.spec.logitCap {
         fl_soft_cap_slope(values, buffers.logitSlopes, vocabulary, 1, cap)
       }
-      fl_softmax_rows(values, &logSumExp, 1, vocabulary, 1)
+      var largest: Float = 0
+      let logSumExp = fl_softmax_scaled(values, vocabulary, needsGradient ? factors[row] : 0, &largest)
+      if found == largest { summary.correct += 1 }
       summary.lossSum += Double(logSumExp) - Double(found)
       summary.count += 1
       guard needsGradient else { continue }
-      values[target] -= 1
-      fl_scale(factors[row], values, vocabulary)
+      values[target] -= factors[row]
       if model.base.spec.logitCap != nil { fl_multiply(values, buffers.logitSlopes, vocabulary) }
     }
     guard needsGradient else { return }

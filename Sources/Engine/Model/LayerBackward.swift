@@ -11,8 +11,12 @@ struct LayerBackward {
   var own: LayerBuffers { buffers.layer(index) }
   var rows: Int { input.tokenCount }
 
-  /// Whether one of the modules has an adapter.
-  func has(_ modules: LayerModule...) -> Bool { modules.contains { slots[$0.rawValue] != nil } }
+  /// Modules that read what the norm before attention, or the feed-forward block, is given.
+  static let intoHeads: [LayerModule] = [.query, .key, .value, .queryKeyValue]
+  static let intoFeedForward: [LayerModule] = [.feedForwardGate, .feedForwardIn, .feedForwardGateIn]
+
+  /// Whether the module has an adapter.
+  func has(_ module: LayerModule) -> Bool { slots[module.rawValue] != nil }
 }
 
 extension SlicePass {

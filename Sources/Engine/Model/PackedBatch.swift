@@ -6,8 +6,10 @@ public struct PackedBatch: Sendable, Equatable {
   public private(set) var tokenTypes: [Int32] = []
   /// Start of each sequence, and the end of the last.
   public private(set) var offsets: [Int] = [0]
-  /// Class of each sequence; −1 where it is not known.
+  /// Class of each sequence; −1 where it is not known. Under a regression 0 where its number is known.
   public private(set) var labels: [Int] = []
+  /// Number of each sequence for a regression.
+  public private(set) var values: [Float] = []
 
   /// The token that is to be predicted at each token; −1 where none is.
   public private(set) var targets: [Int32] = []
@@ -15,19 +17,36 @@ public struct PackedBatch: Sendable, Equatable {
   /// An empty batch.
   public init() {}
 
-  /// Adds one sequence to classify.
-  public mutating func append(tokens newTokens: [Int32], tokenTypes newTypes: [Int32], label: Int) {
+  /// Forgets all sequences and keeps the room for others.
+  public mutating func removeAll() {
+    tokens.removeAll(keepingCapacity: true)
+    tokenTypes.removeAll(keepingCapacity: true)
+    targets.removeAll(keepingCapacity: true)
+    labels.removeAll(keepingCapacity: true)
+    values.removeAll(keepingCapacity: true)
+    offsets.removeAll(keepingCapacity: true)
+    offsets.append(0)
+  }
+
+  /// Adds one sequence to classify; for a regression with label 0 and its number.
+  public mutating func append(tokens newTokens: [Int32], tokenTypes newTypes: [Int32], label: Int, value: Float = 0) {
     tokens.append(contentsOf: newTokens)
     tokenTypes.append(contentsOf: newTypes)
     targets.append(contentsOf: repeatElement(-1, count: newTokens.count))
     offsets.append(tokens.count)
     labels.append(label)
+    values.append(value)
   }
 
   /// Adds one sequence in which each token predicts the next.
   /// - Parameter isTarget: whether a token is to be predicted, by its place; the first never is.
   public mutating func append(tokens newTokens: [Int32], isTarget: (Int) -> Bool = { _ in true }) {
-    append(tokens: newTokens, tokenTypes: [Int32](repeating: 0, count: newTokens.count), label: -1)
+    tokens.append(contentsOf: newTokens)
+    tokenTypes.append(contentsOf: repeatElement(0, count: newTokens.count))
+    targets.append(contentsOf: repeatElement(-1, count: newTokens.count))
+    offsets.append(tokens.count)
+    labels.append(-1)
+    values.append(0)
     let start = tokens.count - newTokens.count
     for place in newTokens.indices.dropFirst() where isTarget(place) { targets[start + place - 1] = newTokens[place] }
   }
@@ -83,12 +102,12 @@ public struct PackedBatch: Sendable, Equatable {
   ///
   /// A slice is the unit of work of a thread and bounds its activations: about `tokensPerSlice` tokens, or one
   /// sequence where that is longer, and at most `sequencesPerSlice` sequences. The number of slices is a multiple of
-  /// `threads` where there are enough sequences.
-  func slices(threads: Int, tokensPerSlice: Int, sequencesPerSlice: Int = .max) -> [Range<Int>] {
-    guard count > 0 else { return [] }
+  /// `threads` where there are enough sequences. The room of `result` is used again.
+  func cut(threads: Int, tokensPerSlice: Int, sequencesPerSlice: Int, into result: inout [Range<Int>]) {
+    result.removeAll(keepingCapacity: true)
+    guard count > 0 else { return }
     let rounds = max(1, (tokens.count + threads * tokensPerSlice - 1) / (threads * tokensPerSlice))
     let wanted = min(count, rounds * threads)
-    var result: [Range<Int>] = []
     var start = 0
     for slice in 0..<wanted {
       let target = tokens.count * (slice + 1) / wanted
@@ -103,6 +122,5 @@ public struct PackedBatch: Sendable, Equatable {
       result.append(start..<end)
       start = end
     }
-    return result
   }
 }

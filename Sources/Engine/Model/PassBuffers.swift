@@ -67,12 +67,14 @@ struct PassBuffers {
   let gradDown, dropped: UnsafeMutablePointer<Float>
   /// What products with a language model's head in few bits need.
   let languageScratch: UnsafeMutablePointer<Float>
-  /// Longest, or the heads that share keys, × context.
+  /// A block of queries, or the heads that share keys, × context.
   let scores: UnsafeMutablePointer<Float>
-  /// longest × longest each; the slopes of the scores' soft bound without elements where there is none.
+  /// A block of queries × longest each; the slopes of the scores' soft bound without elements where there is none.
   let gradScores, scoreSlopes: UnsafeMutablePointer<Float>
   /// sequences × hidden each.
   let gathered, pooled, gradPooled: UnsafeMutablePointer<Float>
+  /// sequences × hidden where a dense layer of the head is trained; else nothing.
+  let dense: UnsafeMutablePointer<Float>
   /// sequences × rank; sequences × labels.
   let poolerDown, logits: UnsafeMutablePointer<Float>
   /// Under VeRA 2 · the largest output · rank: the folded B and its gradient; else nothing.
@@ -101,12 +103,15 @@ struct PassBuffers {
     let ownBlock = around > 0 || spec.residual == .parallel ? h : 0
     let fusedSize =
       [LayerModule.queryKeyValue, .feedForwardGateIn].filter(spec.has).map { $0.sizes(spec).output }.max() ?? 0
-    let slopes = spec.attentionCap == nil ? 0 : capacity.longest * capacity.longest
+    let gradScoreSize = Attention.blockSize(longest: capacity.longest)
+    let slopes = spec.attentionCap == nil ? 0 : gradScoreSize
     let logitSlopeSize = model.head == nil && spec.logitCap != nil ? spec.vocabularySize : 0
     let gateSize = spec.feedForward.isGated ? f : 0
     let angles = capacity.context * spec.rotaryWidth / 2
-    let scoreSize = max(capacity.longest, spec.headCount / spec.keyValueHeadCount) * capacity.context
+    let scoreRows = max(min(capacity.longest, Attention.blockRows), spec.headCount / spec.keyValueHeadCount)
+    let scoreSize = scoreRows * capacity.context
     let labels = model.head?.labelCount ?? 0
+    let denseSize = model.denseHead == nil ? 0 : s * h
     let chunk = model.head == nil ? PassBuffers.languageRows(spec.vocabularySize) : 0
     let finalSize = model.head == nil || model.base.finalNorm != nil ? t * h : 0
     let foldedSize = 2 * (model.projections?.largestOutput ?? 0) * r
@@ -125,10 +130,10 @@ struct PassBuffers {
     let total =
       (spec.layerCount - firstSaved + scratchCount) * layerSize
       + t * (2 * h + max(h, q) + q + 2 * kv + 2 * f + gateSize + ownBlock + fusedSize + 2) + max(t, s) * r
-      + scoreSize + capacity.longest * capacity.longest + slopes + 2 * angles + s * (3 * h + r + labels)
-      + logitSlopeSize
+      + scoreSize + gradScoreSize + slopes + 2 * angles + s * (3 * h + r + labels)
+      + logitSlopeSize + denseSize
       + finalSize + chunk * (h + spec.vocabularySize) + foldedSize + droppedSize + languageScratchCount
-    arena.reset(toHold: total, buffers: (spec.layerCount - firstSaved + scratchCount) * 36 + 49)
+    arena.reset(toHold: total, buffers: (spec.layerCount - firstSaved + scratchCount) * 36 + 50)
     func makeLayer(_ slots: [AdaptedModel.Slot?]) -> LayerBuffers {
       LayerBuffers(
         query: arena.take(t * q),
@@ -188,11 +193,12 @@ struct PassBuffers {
     dropped = arena.take(droppedSize)
     languageScratch = arena.take(languageScratchCount)
     scores = arena.take(scoreSize)
-    gradScores = arena.take(capacity.longest * capacity.longest)
+    gradScores = arena.take(gradScoreSize)
     scoreSlopes = arena.take(slopes)
     gathered = arena.take(s * h)
     pooled = arena.take(s * h)
     gradPooled = arena.take(s * h)
+    dense = arena.take(denseSize)
     poolerDown = arena.take(s * r)
     logits = arena.take(s * labels)
     folded = arena.take(foldedSize)
@@ -200,6 +206,7 @@ struct PassBuffers {
     if case .rotary(let rotary) = spec.positions { rotary.tabulate(capacity.context, cosine: cosine, sine: sine) }
   }
 
-  /// Rows of logits over the vocabulary that are formed at a time: about 16 MB, but enough rows for an efficient product.
-  static func languageRows(_ vocabularySize: Int) -> Int { min(512, max(32, (4 << 20) / vocabularySize)) }
+  /// Rows of logits over the vocabulary that are formed at a time: about 64 MB, because each product reads and packs the whole
+  /// head, but no more rows than pay for that.
+  static func languageRows(_ vocabularySize: Int) -> Int { min(512, max(32, (16 << 20) / vocabularySize)) }
 }

@@ -55,7 +55,7 @@ extension SlicePass {
     let (own, count) = (way.own, way.rows * model.base.spec.hiddenSize)
     let x = UnsafePointer(index == 0 ? buffers.embedded : buffers.layer(index - 1).output)
     let isLowest = index == model.lowestAdaptedLayer
-    let needsContext = !isLowest || way.has(.query, .key, .value, .queryKeyValue)
+    let needsContext = !isLowest || LayerBackward.intoHeads.contains(where: way.has)
     let needsAttention = needsContext || way.has(.attentionOutput)
     guard model.base.spec.residual == .parallel else {
       // y = u + F(norm(u)): dy goes to u as it is, and to F; then the same for u = x + attention(norm(x)).

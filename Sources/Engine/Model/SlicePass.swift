@@ -15,6 +15,10 @@ final class SlicePass: @unchecked Sendable {
   private(set) var buffers: PassBuffers?
   /// Weights with the adapter in them, in place of base and adapter.
   var merged: MergedAdapter?
+  /// Of a language model: tokens of the slice whose logits are formed next, and the factor of each one's gradient. Kept, so that a
+  /// step allocates nothing.
+  var languagePlaces: [Int] = []
+  var languageFactors: [Float] = []
 
   init(_ model: AdaptedModel) { self.model = model }
 
@@ -33,9 +37,9 @@ final class SlicePass: @unchecked Sendable {
 
     var firstToken: Int { batch.offsets[sequences.lowerBound] }
     var tokenCount: Int { batch.offsets[sequences.upperBound] - firstToken }
-    var longest: Int { sequences.map { batch.offsets[$0 + 1] - batch.offsets[$0] }.max() ?? 0 }
+    var longest: Int { sequences.lazy.map { batch.offsets[$0 + 1] - batch.offsets[$0] }.max() ?? 0 }
     /// Tokens that some sequence may have with those before it.
-    var context: Int { caches.isEmpty ? longest : caches.map(\.capacity).max() ?? longest }
+    var context: Int { caches.isEmpty ? longest : caches.lazy.map(\.capacity).max() ?? longest }
 
     /// Tokens before the first of a sequence.
     func past(_ sequence: Int) -> Int { caches.isEmpty ? 0 : caches[sequence - sequences.lowerBound].count }
@@ -68,6 +72,7 @@ final class SlicePass: @unchecked Sendable {
   func loss(_ input: Input, scale: LossScale) -> LossSummary {
     let logits = forward(input, isTraining: scale != .none)
     if let head = model.head {
+      if head.isRegression { return SquaredError.apply(logits, input: input, factor: scale.factor(units: 1)) }
       return CrossEntropy.apply(logits, input: input, labelCount: head.labelCount, factor: scale.factor(units: 1))
     }
     guard let buffers else { return LossSummary() }

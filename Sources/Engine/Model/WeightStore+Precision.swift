@@ -14,6 +14,7 @@ extension WeightStore {
       return FrozenMatrix(fl_frozen(kind: FL_FROZEN_BF16, rows, columns, start, scales: nil))
     }
     let values = try file.floats(full)
+    file.release(full)
     return values.withUnsafeBufferPointer { values in
       guard let values = values.baseAddress else {
         return FrozenMatrix(fl_frozen(kind: FL_FROZEN_BF16, rows, columns, own(bytes: 1), scales: nil))

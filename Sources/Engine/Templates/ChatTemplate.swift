@@ -24,7 +24,7 @@ public struct ChatMessage: Sendable, Equatable {
 ///     let text = try template.text(of: [ChatMessage(role: "user", content: "Hello")])
 ///     let tokens = try tokenizer.encodeIds(text, addSpecialTokens: false)
 public struct ChatTemplate: Sendable {
-  private let body: [TemplateStatement]
+  let body: [TemplateStatement]
   /// `bos_token` and the like.
   private let specialTokens: [String: JSONNode]
 
@@ -76,7 +76,7 @@ public struct ChatTemplate: Sendable {
       throw TemplateError(
         .file,
         "\(folder.path) has no chat template: neither chat_template.jinja nor 'chat_template' in tokenizer_config.json; is it a "
-          + "base model? Give it a plain prompt",
+          + "base model, which takes plain prompts?",
         at: nil
       )
     }
@@ -111,7 +111,8 @@ public struct ChatTemplate: Sendable {
   /// - Parameters:
   ///   - messages: what was said, in order.
   ///   - addsGenerationPrompt: whether the text ends where the assistant is to speak.
-  ///   - date: what `strftime_now` takes for now, in local time; nil refuses templates that ask.
+  ///   - date: what `strftime_now` takes for now, in local time; with nil it is not defined, so that templates with a
+  ///     date of their own for this case take that, and others are refused.
   ///   - limits: what the template may cost.
   /// - Throws: `TemplateError`; of kind `raised` where the template itself refuses the conversation.
   public func text(
@@ -135,11 +136,23 @@ public struct ChatTemplate: Sendable {
     limits: TemplateLimits = TemplateLimits(),
     clock: ((String) -> String?)? = nil
   ) throws(TemplateError) -> String {
+    try written(messages, values: values, limits: limits, clock: clock).text
+  }
+
+  /// A conversation's text, and what the template marked in it.
+  func written(
+    _ messages: JSONNode,
+    values: [(name: String, value: JSONNode)],
+    limits: TemplateLimits = TemplateLimits(),
+    clock: ((String) -> String?)? = nil
+  ) throws(TemplateError) -> (text: String, marks: [Range<Int>], hidesMarks: Bool) {
     // transformers gives these two always.
     var all: [String: JSONNode] = ["messages": messages, "tools": .null, "documents": .null]
     all.merge(specialTokens) { _, new in new }
     for (name, value) in values { all[name] = value }
-    return try TemplateRun(all.mapValues { TemplateValue($0) }, limits: limits, clock: clock).run(body)
+    let run = TemplateRun(all.mapValues { TemplateValue($0) }, limits: limits, clock: clock)
+    let text = try run.run(body)
+    return (text, run.marks, run.hidesMarks)
   }
 }
 

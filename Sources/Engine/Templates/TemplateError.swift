@@ -27,6 +27,8 @@ public struct TemplateError: Error, Equatable, CustomStringConvertible {
     case raised
     /// The file that holds it cannot be used.
     case file
+    /// What it writes does not tell which words are the assistant's.
+    case answers
   }
 
   /// What kind of thing went wrong.

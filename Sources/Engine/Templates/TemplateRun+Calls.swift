@@ -17,6 +17,8 @@ extension TemplateRun {
       case .loop(let state): return try call(name, of: state, given, at: place)
       default: throw TemplateError(.type, "\(function.kind) cannot be called", at: place)
       }
+    case .undefined(TemplateFunction.now.rawValue) where clock == nil:
+      throw TemplateError(.unsupported, "strftime_now asks for the date, and none was given", at: place)
     case .undefined: throw undefined(function, at: place)
     default: throw TemplateError(.type, "\(function.kind) cannot be called", at: place)
     }
@@ -70,9 +72,7 @@ extension TemplateRun {
       guard let clock, format.utf8.count <= 200, let text = clock(format) else {
         throw TemplateError(
           .unsupported,
-          clock == nil
-            ? "strftime_now asks for the date, and none was given"
-            : "strftime_now has no format '\(format.prefix(40))'",
+          "strftime_now has no format '\(format.prefix(40))'",
           at: place
         )
       }

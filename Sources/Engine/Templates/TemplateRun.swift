@@ -12,14 +12,21 @@ final class TemplateRun {
   /// Names by scope, the outermost first.
   private var scopes: [[String: TemplateValue]]
   private var macroDepth = 0
-  /// What `strftime_now` gives; nil refuses it.
+  /// Places of what `{% generation %}` printed, in Unicode scalars of the text.
+  private(set) var marks: [Range<Int>] = []
+  /// Whether such a block stood where its place in the text is not known: in a macro, or a block that is kept.
+  private(set) var hidesMarks = false
+  private var captureDepth = 0
+  /// What `strftime_now` gives; nil leaves it undefined.
   let clock: ((String) -> String?)?
 
   init(_ values: [String: TemplateValue], limits: TemplateLimits, clock: ((String) -> String?)?) {
     self.limits = limits
     (stepsLeft, bytesLeft) = (limits.steps, limits.bytes)
     scopes = [values, [:]]
-    for function in TemplateFunction.allCases { scopes[0][function.rawValue] = .function(function) }
+    for function in TemplateFunction.allCases where function != .now || clock != nil {
+      scopes[0][function.rawValue] = .function(function)
+    }
     self.clock = clock
   }
 
@@ -138,7 +145,11 @@ final class TemplateRun {
   private func captured(_ body: () throws(TemplateError) -> Void) throws(TemplateError) -> String {
     let outer = output
     output = String.UnicodeScalarView()
-    defer { output = outer }
+    captureDepth += 1
+    defer {
+      output = outer
+      captureDepth -= 1
+    }
     try body()
     return String(output)
   }
@@ -174,7 +185,11 @@ final class TemplateRun {
       try assign(value, to: target, at: place)
       return flow
     case .macro(let macro): try assign(.macro(macro), to: .name(macro.name), at: place)
-    case .generation(let body): return try scoped([:]) { () throws(TemplateError) in try execute(body) }
+    case .generation(let body):
+      let start = output.count
+      let flow = try scoped([:]) { () throws(TemplateError) in try execute(body) }
+      if captureDepth == 0 { marks.append(start..<output.count) } else { hidesMarks = true }
+      return flow
     case .leave: return .leave
     case .next: return .next
     }

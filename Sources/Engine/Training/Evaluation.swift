@@ -24,7 +24,7 @@ public enum Evaluation {
     try batches(of: examples).flatMap { try runner.pooled($0, parameters: parameters) }
   }
 
-  private static func batches(of examples: [EncodedExample]) -> [PackedBatch] {
+  static func batches(of examples: [EncodedExample]) -> [PackedBatch] {
     stride(from: 0, to: examples.count, by: chunk).map { start in
       var batch = PackedBatch()
       for example in examples[start..<min(start + chunk, examples.count)] {

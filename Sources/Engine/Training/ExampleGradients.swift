@@ -9,8 +9,11 @@ final class ExampleGradients: @unchecked Sendable {
 
   private let stride: Int
   private let ranges: [Range<Int>]
-  private let trainedCount: Int
+  let trainedCount: Int
   private let sum: UnsafeMutablePointer<Int32>
+  /// The sum of a whole call, into which the narrower one is moved before it can overflow; `trainedCount` elements.
+  private let total: UnsafeMutablePointer<Int64>
+  private(set) var summary = ClippedSummary()
   private var gradients: UnsafeMutablePointer<Float>?
   private var squares: UnsafeMutablePointer<Double>?
   private var capacity = 0
@@ -24,11 +27,14 @@ final class ExampleGradients: @unchecked Sendable {
     self.ranges = ranges
     trainedCount = ranges.reduce(0) { $0 + $1.count }
     sum = .allocate(capacity: max(trainedCount, 1))
-    sum.update(repeating: 0, count: trainedCount)
+    sum.initialize(repeating: 0, count: trainedCount)
+    total = .allocate(capacity: max(trainedCount, 1))
+    total.initialize(repeating: 0, count: trainedCount)
   }
 
   deinit {
     sum.deallocate()
+    total.deallocate()
     gradients?.deallocate()
     squares?.deallocate()
   }
@@ -52,12 +58,17 @@ final class ExampleGradients: @unchecked Sendable {
     return .sequences(gradients, stride: stride, squares: squares)
   }
 
+  /// Forgets what was summed.
+  func begin() {
+    summary = ClippedSummary()
+    total.update(repeating: 0, count: trainedCount)
+  }
+
   /// Clips the gradients that a backward pass left in `prepare`'s target and adds them to the integer sum.
-  func clip(_ count: Int, _ clipping: ExampleClipping, into total: UnsafeMutablePointer<Int64>) -> ClippedSummary {
-    guard let gradients, let squares else { return ClippedSummary() }
-    if examplesInSum + count > ExampleClipping.examplesPerSum { flush(into: total) }
-    var summary = ClippedSummary()
-    summary.examples = count
+  func clip(_ count: Int, _ clipping: ExampleClipping) {
+    guard let gradients, let squares else { return }
+    if examplesInSum + count > ExampleClipping.examplesPerSum { flush() }
+    summary.examples += count
     for sequence in 0..<count {
       let norm = squares[sequence].squareRoot()
       guard norm.isFinite else {
@@ -76,7 +87,12 @@ final class ExampleGradients: @unchecked Sendable {
       }
     }
     examplesInSum += count
-    return summary
+  }
+
+  /// Adds all that was summed since `begin`.
+  func addTotal(to sums: inout [Int64]) {
+    flush()
+    for index in 0..<trainedCount { sums[index] &+= total[index] }
   }
 
   /// Adds the gradients as they are.
@@ -92,7 +108,7 @@ final class ExampleGradients: @unchecked Sendable {
   }
 
   /// Moves the 32-bit sum into the 64-bit one.
-  func flush(into total: UnsafeMutablePointer<Int64>) {
+  private func flush() {
     guard examplesInSum > 0 else { return }
     fl_add_int32(total, sum, trainedCount)
     sum.update(repeating: 0, count: trainedCount)

@@ -77,11 +77,10 @@ public struct LocalTraining: Sendable {
     )
     let dropoutSeed = SeededGenerator.derive(seed, "dropout")
     var total = LossSummary()
+    var batch = PackedBatch()
     for step in 0..<steps {
-      var batch = PackedBatch()
-      for index in sampler.next() {
-        batch.append(examples[index])
-      }
+      batch.removeAll()
+      sampler.forEachNext { batch.append(examples[$0]) }
       let summary = try runner.gradient(
         of: batch,
         parameters: parameters,

@@ -44,23 +44,20 @@ extension ModelRunner {
   ) throws -> ClippedSummary {
     try check(batch, parameters)
     let workers = exampleWorkers(trained)
-    let count = try checkedCount(sums.count, trained)
-    var summaries = [ClippedSummary](repeating: ClippedSummary(), count: pool.threadCount)
-    let totals = (0..<pool.threadCount).map { _ in UnsafeMutablePointer<Int64>.allocate(capacity: max(count, 1)) }
-    defer { for total in totals { total.deallocate() } }
-    for total in totals { total.update(repeating: 0, count: count) }
-    let losses = summaries.withUnsafeMutableBufferPointer { summaries in
-      nonisolated(unsafe) let summaries = summaries
-      return forEachSlice(batch, parameters, trained, dropoutKey, workers) { thread, sequences in
-        let own = workers[thread].clip(sequences, clipping, into: totals[thread])
-        summaries[thread] = summaries[thread] + own
-      }
+    try check(sums.count, workers)
+    for worker in workers { worker.begin() }
+    let losses = run(
+      batch,
+      parameters: parameters,
+      dropoutKey: model.adapter.dropout > 0 ? dropoutKey : nil,
+      sequencesPerSlice: ExampleGradients.sequencesPerSlice(stride: model.layout.count),
+      work: .clipped(trained, workers, clipping)
+    )
+    var summary = ClippedSummary()
+    for worker in workers {
+      worker.addTotal(to: &sums)
+      summary = summary + worker.summary
     }
-    for (worker, total) in zip(workers, totals) {
-      worker.flush(into: total)
-      for index in 0..<count { sums[index] &+= total[index] }
-    }
-    var summary = summaries.reduce(ClippedSummary(), +)
     summary.losses = losses
     return summary
   }
@@ -76,12 +73,13 @@ extension ModelRunner {
   ) throws -> LossSummary {
     try check(batch, parameters)
     let workers = exampleWorkers(trained)
-    let count = try checkedCount(sums.count, trained)
+    let count = sums.count
+    try check(count, workers)
     let totals = (0..<pool.threadCount).map { _ in UnsafeMutablePointer<Float>.allocate(capacity: max(count, 1)) }
     defer { for total in totals { total.deallocate() } }
     for total in totals { total.update(repeating: 0, count: count) }
     let losses = forEachSlice(batch, parameters, trained, dropoutKey, workers) { thread, sequences in
-      workers[thread].add(sequences, into: totals[thread])
+      workers[thread].add(sequences.count, into: totals[thread])
     }
     sums.withUnsafeMutableBufferPointer { sums in
       guard let start = sums.baseAddress else { return }
@@ -102,35 +100,21 @@ extension ModelRunner {
     var found = [[Float]](repeating: [], count: batch.count)
     found.withUnsafeMutableBufferPointer { found in
       nonisolated(unsafe) let found = found
-      _ = forEachSliceRange(batch, parameters, trained, dropoutKey, workers) { thread, sequences in
+      _ = forEachSlice(batch, parameters, trained, dropoutKey, workers) { thread, sequences in
         for (place, sequence) in sequences.enumerated() { found[sequence] = workers[thread].gradient(of: place) }
       }
     }
     return found
   }
 
-  private func checkedCount(_ given: Int, _ trained: TrainedKinds) throws -> Int {
-    let count = trainedCount(trained)
-    guard given == count else {
-      throw ModelError.wrongParameter(name: "sums", reason: "has \(given) elements, expected \(count)")
-    }
-    return count
-  }
-
-  private func forEachSlice(
-    _ batch: PackedBatch,
-    _ parameters: [Float],
-    _ trained: TrainedKinds,
-    _ dropoutKey: UInt64?,
-    _ workers: [ExampleGradients],
-    _ body: @escaping (Int, Int) -> Void
-  ) -> LossSummary {
-    forEachSliceRange(batch, parameters, trained, dropoutKey, workers) { body($0, $1.count) }
+  private func check(_ given: Int, _ workers: [ExampleGradients]) throws {
+    guard let count = workers.first?.trainedCount, given != count else { return }
+    throw ModelError.wrongParameter(name: "sums", reason: "has \(given) elements, expected \(count)")
   }
 
   /// Runs forward and backward on every slice, each example's gradient in a vector of its own, then `body(thread, its
   /// sequences)`.
-  private func forEachSliceRange(
+  private func forEachSlice(
     _ batch: PackedBatch,
     _ parameters: [Float],
     _ trained: TrainedKinds,
@@ -138,13 +122,9 @@ extension ModelRunner {
     _ workers: [ExampleGradients],
     _ body: @escaping (Int, Range<Int>) -> Void
   ) -> LossSummary {
-    let slices = batch.slices(
-      threads: pool.threadCount,
-      tokensPerSlice: tokensPerSlice,
-      sequencesPerSlice: ExampleGradients.sequencesPerSlice(stride: model.layout.count)
-    )
+    let most = ExampleGradients.sequencesPerSlice(stride: model.layout.count)
     let key = model.adapter.dropout > 0 ? dropoutKey : nil
-    return run(slices, batch: batch, parameters: parameters, dropoutKey: key) { pass, input, thread in
+    return run(batch, parameters: parameters, dropoutKey: key, sequencesPerSlice: most) { pass, input, thread in
       let summary = pass.loss(input, scale: .ownMean)
       pass.backward(input, trained: trained, gradients: workers[thread].prepare(input.sequences.count))
       body(thread, input.sequences)

@@ -1032,10 +1032,11 @@ public nonisolated struct WireModelSpec: Sendable {
 
   public var maxLength: UInt32 = 0
 
-  /// "pooler" or "mean"; empty where there is no head.
+  /// "pooler", "mean", "dense" or "last"; empty where there is no head.
   public var pooling: String = String()
 
-  /// What is learnt: empty for classification, or "causal-lm", the next token of a text, without labels and head.
+  /// What is learnt: empty for classification; "regression", one number, without labels; or "causal-lm", the next token of a text,
+  /// without labels and head.
   public var task: String = String()
 
   /// "causal-lm": how a prompt and its response become one text; empty for one right behind the other.

@@ -18,7 +18,7 @@ public struct SealedMessage: Sendable, Equatable {
   /// Seals a Round, Update or Goodbye with its tensors.
   /// - Parameter chunkLength: bytes of tensor data in one chunk, at most 1 MiB.
   /// - Throws: `TransportError.misuse` for a message that declares no stream, `FrameError` for one that is too long.
-  public init(_ envelope: WireEnvelope, payload: TensorPayload, chunkLength: Int = 64 << 10) throws {
+  public init(_ envelope: WireEnvelope, payload: TensorPayload, chunkLength: Int = 63 << 10) throws {
     var sealed = envelope
     guard sealed.declare(payload.declaration) else {
       throw TransportError.misuse("a \(envelope.messageName) cannot carry tensors")

@@ -4,8 +4,8 @@ import SwiftProtobuf
 /// The end of a connection's pipeline: hands Envelopes to the task that receives, answers pings, watches the peer, and
 /// turns a broken frame into Error and a closed connection.
 ///
-/// Reading stops while as many messages wait as one task may leave lying; TCP then holds the peer back. All state
-/// belongs to the event loop.
+/// Reading stops while as many messages wait as one task may leave lying, and after a message that declares a stream until
+/// the task has made room for it and asks for more; TCP then holds the peer back. All state belongs to the event loop.
 final class SessionHandler: ChannelDuplexHandler {
   typealias InboundIn = WireEnvelope
   typealias OutboundIn = ByteBuffer
@@ -15,6 +15,8 @@ final class SessionHandler: ChannelDuplexHandler {
   private static let maximumQueuedMessages = 64
 
   private enum Phase { case open, closing, closed }
+  /// A message that declares a stream, until the receiver is ready for the stream itself.
+  private enum Declaration { case none, waits, isHandedOut }
 
   private let configuration: TransportConfiguration
   private let traffic: TrafficCounter
@@ -27,6 +29,7 @@ final class SessionHandler: ChannelDuplexHandler {
   private var queuedBytes = 0
   private var waiter: (id: Int, promise: EventLoopPromise<[WireEnvelope]>)?
   private var hasHeldRead = false
+  private var declaration = Declaration.none
   private var keepAlive: KeepAlive?
   private var keepAliveTask: Scheduled<Void>?
   private var streamTask: Scheduled<Void>?
@@ -60,10 +63,13 @@ final class SessionHandler: ChannelDuplexHandler {
 
   /// All messages that wait, as soon as there is one; none at the clean end of the connection.
   func nextBatch(id: Int, on loop: any EventLoop) -> EventLoopFuture<[WireEnvelope]> {
+    if declaration == .isHandedOut { declaration = .none }
     if !queue.isEmpty {
       defer { resumeReading() }
       return loop.makeSucceededFuture(takeQueue())
     }
+    resumeReading()
+    if !queue.isEmpty { return loop.makeSucceededFuture(takeQueue()) }
     if let failure { return loop.makeFailedFuture(failure) }
     guard phase == .open else { return loop.makeSucceededFuture([]) }
     guard waiter == nil else {
@@ -201,7 +207,7 @@ final class SessionHandler: ChannelDuplexHandler {
   }
 
   func read(context: ChannelHandlerContext) {
-    if phase == .open, queuedBytes >= Self.maximumQueuedBytes || queue.count >= Self.maximumQueuedMessages {
+    if phase == .open, isFull {
       hasHeldRead = true
       keepAlive?.pausedReading()
     } else {
@@ -228,21 +234,27 @@ final class SessionHandler: ChannelDuplexHandler {
 
   // MARK: Inside
 
+  private var isFull: Bool {
+    declaration != .none || queuedBytes >= Self.maximumQueuedBytes || queue.count >= Self.maximumQueuedMessages
+  }
+
   private func enqueue(_ envelope: WireEnvelope, bytes: Int) {
     queue.append(envelope)
     queuedBytes += bytes
+    if case .declared = envelope.streamDeclaration { declaration = .waits }
   }
 
   private func takeQueue() -> [WireEnvelope] {
     defer {
       queue = []
       queuedBytes = 0
+      if declaration == .waits { declaration = .isHandedOut }
     }
     return queue
   }
 
   private func resumeReading() {
-    guard hasHeldRead, let context else { return }
+    guard hasHeldRead, !isFull, let context else { return }
     hasHeldRead = false
     keepAlive?.resumedReading(at: .now())
     context.read()

@@ -5,8 +5,9 @@
 public struct TransportConfiguration: Sendable {
   /// Most bytes of a frame's body that are accepted.
   public var maximumFrameLength = Frame.defaultMaximumLength
-  /// Bytes of tensor data in one chunk that is sent, at most 1 MiB.
-  public var chunkLength = 64 << 10
+  /// Bytes of tensor data in one chunk that is sent, at most 1 MiB. Buffers have sizes of powers of two: the default leaves
+  /// room for the frame, and for what TLS adds to it, in 64 KiB.
+  public var chunkLength = 63 << 10
   /// Most bytes of one tensor stream, whatever is expected, and of a refused stream that is thrown away.
   public var maximumStreamLength = 1 << 30
   /// After this time without a frame in either direction a Ping is sent.
