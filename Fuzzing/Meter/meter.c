@@ -2,6 +2,7 @@
 #include "meter.h"
 
 #include <errno.h>
+#include <link.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -89,6 +90,25 @@ uint64_t meter_disarm(void) {
 
 void meter_watch(void) { watched = 1; }
 
+// Where the code of the library lies whose blocks do not count.
+static uintptr_t left_out_from, left_out_to;
+
+static int find_library(struct dl_phdr_info *library, size_t size, void *name) {
+  (void)size;
+  if (!library->dlpi_name || !strstr(library->dlpi_name, name)) return 0;
+  for (int index = 0; index < library->dlpi_phnum; index++) {
+    const ElfW(Phdr) *segment = &library->dlpi_phdr[index];
+    if (segment->p_type != PT_LOAD || !(segment->p_flags & PF_X)) continue;
+    uintptr_t from = library->dlpi_addr + segment->p_vaddr;
+    // Of several, as linkers of late write them, everything from the first to the last.
+    if (!left_out_from) left_out_from = from;
+    left_out_to = from + segment->p_memsz;
+  }
+  return left_out_from != 0;
+}
+
+int meter_leave_out(const char *name) { return dl_iterate_phdr(find_library, (void *)name); }
+
 uint64_t meter_blocks(void) { return atomic_load(&blocks); }
 
 #ifdef METER_HAS_OTHER_ALLOCATOR
@@ -105,6 +125,8 @@ extern void *__libc_realloc(void *, size_t);
 extern void *__libc_memalign(size_t, size_t);
 extern void __libc_free(void *);
 
+#define CALLER __builtin_return_address(0)
+
 // Asked before the system is, so that a request for a terabyte is a finding and not a null pointer.
 static inline void ask(size_t size) {
   if (!atomic_load_explicit(&armed, memory_order_relaxed)) return;
@@ -112,9 +134,10 @@ static inline void ask(size_t size) {
   if (size > (size_t)limit || (now > 0 ? now : 0) > limit - (int64_t)size) refuse_memory((int64_t)size + now);
 }
 
-static inline void *took(void *block) {
+static inline void *took(void *block, const void *caller) {
   if (block && atomic_load_explicit(&armed, memory_order_relaxed)) {
-    if (watched) atomic_fetch_add_explicit(&blocks, 1, memory_order_relaxed);
+    int counts = (uintptr_t)caller < left_out_from || (uintptr_t)caller >= left_out_to;
+    if (watched && counts) atomic_fetch_add_explicit(&blocks, 1, memory_order_relaxed);
     int64_t size = (int64_t)malloc_usable_size(block);
     int64_t now = atomic_fetch_add(&live, size) + size;
     int64_t most = atomic_load_explicit(&peak, memory_order_relaxed);
@@ -132,7 +155,7 @@ static inline void gave(void *block) {
 
 void *malloc(size_t size) {
   ask(size);
-  return took(__libc_malloc(size));
+  return took(__libc_malloc(size), CALLER);
 }
 
 void *calloc(size_t count, size_t size) {
@@ -142,7 +165,7 @@ void *calloc(size_t count, size_t size) {
     return NULL;
   }
   ask(all);
-  return took(__libc_calloc(count, size));
+  return took(__libc_calloc(count, size), CALLER);
 }
 
 void *realloc(void *block, size_t size) {
@@ -150,8 +173,8 @@ void *realloc(void *block, size_t size) {
   if (size > old) ask(size - old);
   gave(block);
   void *result = __libc_realloc(block, size);
-  if (!result && size && block) took(block);
-  return took(result);
+  if (!result && size && block) took(block, CALLER);
+  return took(result, CALLER);
 }
 
 void free(void *block) {
@@ -159,16 +182,18 @@ void free(void *block) {
   __libc_free(block);
 }
 
-void *memalign(size_t alignment, size_t size) {
+static inline void *take_aligned(size_t alignment, size_t size, const void *caller) {
   ask(size);
-  return took(__libc_memalign(alignment, size));
+  return took(__libc_memalign(alignment, size), caller);
 }
 
-void *aligned_alloc(size_t alignment, size_t size) { return memalign(alignment, size); }
+void *memalign(size_t alignment, size_t size) { return take_aligned(alignment, size, CALLER); }
+
+void *aligned_alloc(size_t alignment, size_t size) { return take_aligned(alignment, size, CALLER); }
 
 int posix_memalign(void **result, size_t alignment, size_t size) {
   if (alignment % sizeof(void *) || (alignment & (alignment - 1)) || !alignment) return EINVAL;
-  void *block = memalign(alignment, size);
+  void *block = take_aligned(alignment, size, CALLER);
   if (!block) return ENOMEM;
   *result = block;
   return 0;

@@ -59,7 +59,7 @@ struct EngineSlotsTests {
       expected[client] = try await trainer(run, client, on: alone).train(run.assignment("client-\(client)", round: 1))
     }
     let log = ComputeLog()
-    for (count, cores) in [(1, 3), (2, 2), (2, 3), (3, 5), (2, 2), (2, 4)] {
+    func compare(_ count: Int, cores: Int) async throws {
       let slots = EngineSlots(base: run.base, count: count, threadsPerSlot: parts, cores: cores, log: log)
       let found = try await round(run, clients: 7, on: slots)
       for client in 0..<7 {
@@ -69,8 +69,14 @@ struct EngineSlotsTests {
         #expect(own.metrics == other.metrics)
       }
     }
-    // Otherwise nothing was shown.
-    #expect(log.takeSpans().contains { $0.kind == .help } == (parts > 1))
+    for (count, cores) in [(1, 3), (2, 2), (2, 3), (3, 5), (2, 2), (2, 4)] { try await compare(count, cores: cores) }
+    var hasHelped = log.takeSpans().contains { $0.kind == .help }
+    // Without help nothing was shown, and on a machine with much else to do it may come late.
+    for _ in 0..<100 where parts > 1 && !hasHelped {
+      try await compare(1, cores: 3)
+      hasHelped = log.takeSpans().contains { $0.kind == .help }
+    }
+    #expect(hasHelped == (parts > 1))
   }
 
   @Test("are not held up by one that fails or is cancelled")
@@ -113,22 +119,28 @@ struct EngineSlotsTests {
       )
       return Task { try await trainer.train(run.assignment("client-\(client)", round: 1)) }
     }
-    func charged() throws -> Int {
-      try ledgers.count { folder in
-        let file = ClientPrivacy(ledgerFolder: folder).ledgerURL(fingerprint: PrivateRun.records().fingerprint)
-        guard FileManager.default.fileExists(atPath: file.path) else { return false }
-        return try LedgerContents(readingFrom: file).rounds(ofRun: "private").participations > 0
-      }
+    /// Nil while its file is being written.
+    func hasPaid(_ client: Int) -> Bool? {
+      let file = ClientPrivacy(ledgerFolder: ledgers[client])
+        .ledgerURL(fingerprint: PrivateRun.records().fingerprint)
+      guard FileManager.default.fileExists(atPath: file.path) else { return false }
+      return try? LedgerContents(readingFrom: file).rounds(ofRun: "private").participations > 0
     }
-    // Those who are to train next have paid; who waits behind them has not, and is let go unpaid.
-    while slots.clientsInLine < 8 { await Task.yield() }
-    for client in clients { client.cancel() }
+    // Those who are to train next pay; who waits behind them does not, and is let go unpaid.
+    var paid: [Int] = []
+    while slots.clientsInLine < 8 || paid.count < 4 {
+      try await Task.sleep(for: .milliseconds(5))
+      paid = clients.indices.filter { hasPaid($0) == true }
+    }
+    #expect(slots.clientsInLine == 8 && paid.count == 4)
+    // Who waits is called off first: otherwise the next would move up, and pay, when one of the four goes.
+    for client in clients.indices where !paid.contains(client) { clients[client].cancel() }
+    while slots.clientsInLine > 0 { await Task.yield() }
+    for client in paid { clients[client].cancel() }
     gate.signal()
     try await blocker.value
-    var trained = 0
-    for client in clients { if (try? await client.value) != nil { trained += 1 } }
-    #expect(trained <= 4)
-    #expect(try charged() <= 4)
+    for client in clients { _ = try? await client.value }
+    #expect(clients.indices.filter { hasPaid($0) != false } == paid)
   }
 
   private func bits(_ tensors: TensorSet) -> [String: [UInt32]] {

@@ -33,6 +33,10 @@ uint64_t meter_disarm(void);
 // Makes the blocks of memory count that the calling thread asks for.
 void meter_watch(void);
 
+// Leaves out what the code of one shared library asks for itself, by a part of its file's name. Returns 0 where no such library
+// is loaded.
+int meter_leave_out(const char *library);
+
 // How many blocks of memory were asked for since `meter_arm`, by all threads that are watched.
 uint64_t meter_blocks(void);
 
