@@ -132,6 +132,7 @@ def make_step(options):
 
 def run(options, began):
     step = make_step(options)
+    ready = time.time() - began
     step()
     startup = time.time() - began
     step()
@@ -146,6 +147,7 @@ def run(options, began):
 
     versions = f"PyTorch {torch.__version__}, transformers {transformers.__version__}, peft {peft.__version__}"
     print(json.dumps({
+        "ready_s": ready,
         "startup_s": startup,
         "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "software": f"{versions}, {options.kernels}, {torch.backends.cpu.get_cpu_capability()}",

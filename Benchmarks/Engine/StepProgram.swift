@@ -51,6 +51,7 @@ public struct StepProgram: Sendable {
         optimizer.step(&parameters, gradient: gradient, learningRate: 1e-4, headLearningRate: 1e-4)
         return Double(DispatchTime.now().uptimeNanoseconds - start) / 1e9
       }
+      let ready = Date().timeIntervalSince1970 - began
       _ = try step()
       let startup = Date().timeIntervalSince1970 - began
       _ = try step()
@@ -59,6 +60,7 @@ public struct StepProgram: Sendable {
       var usage = rusage()
       getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
       let report = StepReport(
+        readySeconds: ready,
         startupSeconds: startup,
         peakMemoryMiB: Double(usage.ru_maxrss) / 1024,
         software: software

@@ -41,6 +41,8 @@ public struct StepSetting: Sendable, Equatable, Codable {
 
 /// What a program says of itself when it has made its steps.
 public struct StepReport: Sendable, Equatable, Codable {
+  /// Seconds from the start of the process until its first step began: programs, libraries and the model are loaded.
+  public var readySeconds: Double
   /// Seconds from the start of the process until its first step was done.
   public var startupSeconds: Double
   /// Largest resident memory, in MiB.
@@ -48,6 +50,7 @@ public struct StepReport: Sendable, Equatable, Codable {
   /// Versions and kernels, for people.
   public var software: String
   enum CodingKeys: String, CodingKey {
+    case readySeconds = "ready_s"
     case startupSeconds = "startup_s"
     case peakMemoryMiB = "peak_rss_mib"
     case software

@@ -88,6 +88,8 @@ struct Client: AsyncParsableCommand {
     let tls = try TLSIdentity.load(from: URL(fileURLWithPath: identity))
     let folder = URL(fileURLWithPath: model)
     let base = try FrozenModel(folder: folder, precision: precision)
+    // Here, where nobody waits for this thread: every run's terms are compared with it.
+    _ = base.fingerprint
     let tokenizer = try Tokenizer.load(from: folder)
     let columns = DatasetColumns(
       text: text,

@@ -1,13 +1,13 @@
-import Crypto
 import FedLoRACheckpoint
 import Foundation
+import Synchronization
 
 /// A pretrained base model: read once, never written, shared by every client of a process.
 ///
 /// Weights that the file holds in the wanted precision stay where they are mapped; others are converted once. All pointers
 /// live as long as the object.
 ///
-/// `@unchecked Sendable`: nothing is mutated after `init`; the allocations are freed in `deinit`.
+/// `@unchecked Sendable`: nothing but the fingerprint is formed after `init`, under a lock; the allocations are freed in `deinit`.
 public final class FrozenModel: @unchecked Sendable {
   /// A frozen linear module: `weight` is `[output, input]` row-major, or `[input, output]` where the inputs stand first.
   struct Linear {
@@ -41,8 +41,6 @@ public final class FrozenModel: @unchecked Sendable {
 
   /// The architecture.
   public let spec: TransformerSpec
-  /// SHA-256 over names, types, shapes and bytes of all tensors in name order: the model's identity.
-  public let fingerprint: [UInt8]
   /// The folder that it was read from.
   public let folder: URL
   /// Number of values over all tensors of the checkpoint.
@@ -62,6 +60,7 @@ public final class FrozenModel: @unchecked Sendable {
   let languageHead: FrozenMatrix?
 
   private let weights: WeightStore
+  private let identity: Mutex<CheckpointIdentity>
 
   /// Reads `config.json` and the checkpoint of a Hugging Face model folder.
   /// - Parameter precision: how the matrices are kept in memory.
@@ -149,13 +148,19 @@ public final class FrozenModel: @unchecked Sendable {
     } else {
       languageHead = wordEmbeddings
     }
-    (fingerprint, parameterCount) = try store.identity()
+    let identity = try CheckpointIdentity(store.checkpoint)
+    parameterCount = identity.parameterCount
+    self.identity = Mutex(identity)
     self.spec = spec
     self.names = names
     self.folder = folder
     self.precision = precision
     weights = store
   }
+
+  /// SHA-256 over names, types, shapes and bytes of all tensors in name order: the model's identity. The whole checkpoint is read
+  /// for it when it is first asked for: ask where a second or more may pass.
+  public var fingerprint: [UInt8] { identity.withLock { $0.fingerprint() } }
 
   /// The fingerprint in hexadecimal.
   public var fingerprintText: String { fingerprint.map { String(format: "%02x", $0) }.joined() }
@@ -273,19 +278,5 @@ final class WeightStore {
     for index in 0..<count { (copy + index).initialize(to: values[index] + offset) }
     converted.append(copy)
     return UnsafePointer(copy)
-  }
-
-  func identity() throws -> (fingerprint: [UInt8], parameterCount: Int) {
-    var hash = SHA256()
-    var count = 0
-    for name in checkpoint.names {
-      guard let file = checkpoint.file(holding: name), let entry = file.entry(name) else { continue }
-      hash.update(data: Data("\(name)\n\(entry.type.rawValue)\n\(entry.shape)\n".utf8))
-      hash.update(bufferPointer: try file.bytes(of: name))
-      // Most of it is not needed soon, or not as it is in the file.
-      file.release(name)
-      count += Tensor.count(of: entry.shape) ?? 0
-    }
-    return (Array(hash.finalize()), count)
   }
 }

@@ -115,6 +115,7 @@ struct BenchEngine: AsyncParsableCommand {
           String(format: "%.1f", outcome.examplesPerSecond),
           outcome.ownIsFasterBy.map { String(format: "%.2f", $0) } ?? "1",
           String(format: "%.0f", outcome.report.peakMemoryMiB),
+          String(format: "%.1f", outcome.report.readySeconds),
           String(format: "%.1f", outcome.report.startupSeconds),
         ]
       }
@@ -125,7 +126,7 @@ struct BenchEngine: AsyncParsableCommand {
     return TextTable.draw(
       [
         "model", "batch", "tokens", "threads", "engine", "ms a step", "examples/s", "times ours", "MiB",
-        "s to first step",
+        "s to a first step", "s to its end",
       ],
       cells
     ) + "\n\n" + software.joined(separator: "\n")
