@@ -99,7 +99,6 @@ struct PassBuffers {
     let around = spec.normPlacement == .around ? h : 0
     let aroundRow = around == 0 ? 0 : 1
     let (normedHeads, normedKeys) = spec.normsHeads ? (spec.headCount, spec.keyValueHeadCount) : (0, 0)
-    let normedSize = (normedHeads + normedKeys) * (spec.headSize + 1)
     let ownBlock = around > 0 || spec.residual == .parallel ? h : 0
     let fusedSize =
       [LayerModule.queryKeyValue, .feedForwardGateIn].filter(spec.has).map { $0.sizes(spec).output }.max() ?? 0
@@ -117,11 +116,7 @@ struct PassBuffers {
     let foldedSize = 2 * (model.projections?.largestOutput ?? 0) * r
     let firstSaved = capacity.isTraining ? min(model.lowestAdaptedLayer, spec.layerCount) : spec.layerCount
     let scratchCount = min(2, firstSaved)
-    let layerSize =
-      t
-      * (2 * q + 2 * kv + 3 * h + before + around + after + f + gateSize + normedSize + spec.headCount + 4 + 4
-        * aroundRow
-        + spec.modules.count * r)
+    let layerSize = t * PassBuffers.layerFloats(model)
     let droppedSize = max(t * max(h, f, q), model.base.scratchCount(rows: max(t, s)))
     let languageScratchSize = model.base.languageHead.map { head in
       max(head.scratchCount(rows: t, transposed: true), head.scratchCount(rows: chunk, transposed: false))
@@ -204,6 +199,25 @@ struct PassBuffers {
     folded = arena.take(foldedSize)
     statistics = arena.take(2 * t)
     if case .rotary(let rotary) = spec.positions { rotary.tabulate(capacity.context, cosine: cosine, sine: sine) }
+  }
+
+  /// Floats that a layer keeps of each token.
+  private static func layerFloats(_ model: AdaptedModel) -> Int {
+    let spec = model.base.spec
+    let (h, f, q, kv) = (spec.hiddenSize, spec.feedForwardSize, spec.queryWidth, spec.keyValueWidth)
+    let before = spec.normPlacement == .post ? 0 : h
+    let after = spec.normPlacement == .pre ? 0 : h
+    let (around, aroundRows) = spec.normPlacement == .around ? (h, 4) : (0, 0)
+    let gate = spec.feedForward.isGated ? f : 0
+    let normed = spec.normsHeads ? (spec.headCount + spec.keyValueHeadCount) * (spec.headSize + 1) : 0
+    let statistics = spec.headCount + 4 + aroundRows
+    let down = spec.modules.count * model.adapter.rank
+    return 2 * q + 2 * kv + 3 * h + before + around + after + f + gate + normed + statistics + down
+  }
+
+  /// Bytes that a training pass keeps of each token for its way back.
+  static func bytesPerToken(_ model: AdaptedModel) -> Int {
+    max(0, model.base.spec.layerCount - model.lowestAdaptedLayer) * layerFloats(model) * MemoryLayout<Float>.size
   }
 
   /// Rows of logits over the vocabulary that are formed at a time: about 64 MB, because each product reads and packs the whole

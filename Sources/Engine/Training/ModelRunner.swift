@@ -45,7 +45,7 @@ public final class ModelRunner: @unchecked Sendable {
   public let model: AdaptedModel
   /// The threads.
   public let pool: ComputePool
-  /// Tokens that a slice aims at: enough for an efficient product, few enough to stay in cache.
+  /// Tokens that a slice aims at: enough for an efficient product, few enough for its activations.
   public let tokensPerSlice: Int
 
   let passes: [SlicePass]
@@ -62,10 +62,11 @@ public final class ModelRunner: @unchecked Sendable {
   private var exampleWorkers: (trained: TrainedKinds, workers: [ExampleGradients])?
 
   /// Prepares one pass and one gradient sum per part; activations are made when they are first needed.
-  public init(model: AdaptedModel, pool: ComputePool, tokensPerSlice: Int = 1024) {
+  /// - Parameter tokensPerSlice: nil takes what fits the model.
+  public init(model: AdaptedModel, pool: ComputePool, tokensPerSlice: Int? = nil) {
     self.model = model
     self.pool = pool
-    self.tokensPerSlice = max(1, tokensPerSlice)
+    self.tokensPerSlice = max(1, tokensPerSlice ?? ModelRunner.tokensPerSlice(of: model))
     passes = (0..<pool.threadCount).map { _ in SlicePass(model) }
     idlePasses = Mutex(Array(passes.indices.reversed()))
     sums = (0..<pool.threadCount).map { _ in .allocate(capacity: max(model.layout.count, 1)) }
@@ -76,6 +77,12 @@ public final class ModelRunner: @unchecked Sendable {
   deinit {
     for sum in sums { sum.deallocate() }
     summaries.deallocate()
+  }
+
+  /// 1,024, or fewer where a part's activations would take more than 256 MiB, down to 512: with fewer, products with a model that
+  /// wide begin to lose speed.
+  static func tokensPerSlice(of model: AdaptedModel) -> Int {
+    min(1024, max(512, (256 << 20) / max(1, PassBuffers.bytesPerToken(model))))
   }
 
   /// Bytes of activations held for reuse over all threads.
