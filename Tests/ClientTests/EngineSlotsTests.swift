@@ -172,8 +172,13 @@ struct AdmissionTests {
       try await group.waitForAll()
     }
     #expect(order.events == [8, 4, 2])
-    // The place is free.
+    // The place is free, and it is the only one.
     try await admission.enter(work: 0)
+    let second = Task { try await admission.enter(work: 0) }
+    for _ in 0..<1000 where admission.waitingTasks == 0 { try await Task.sleep(for: .milliseconds(2)) }
+    #expect(admission.waitingTasks == 1)
+    admission.leave()
+    try await second.value
     let late = Task {
       withUnsafeCurrentTask { $0?.cancel() }
       try await admission.enter(work: 0)

@@ -82,6 +82,15 @@ import Testing
     #expect(try FrozenModel(folder: one).fingerprint != FrozenModel(folder: two).fingerprint)
   }
 
+  @Test func theFingerprintIsThatOfEveryVersion() throws {
+    let oracle = try #require(OracleFolder.committed.first { $0.url.path.hasSuffix("bert/long") })
+    // By Python's hashlib: for each tensor by name "name\ntype\n[shape]\n", as in "[2, 3]", and its bytes.
+    #expect(
+      try FrozenModel(folder: oracle.url.appendingPathComponent("model")).fingerprintText
+        == "6a706061cd033f3065b4ab4e09254308bee50e80b7a5c9c5c97fafd0743d83c4"
+    )
+  }
+
   @Test func aHeadThatTheCheckpointCannotFeedIsRefused() throws {
     let folder = try copy()
     defer { try? FileManager.default.removeItem(at: folder) }

@@ -40,6 +40,19 @@ struct GenerationTests {
     }
   }
 
+  @Test("on a cache has the same logits where a prompt is longer than a block of queries", arguments: [127, 129, 145])
+  func longPrompt(prefix: Int) throws {
+    let oracle = try #require(DecoderOracle.committed.first { $0.description == "gemma2-long" })
+    let (model, parameters) = try oracle.load()
+    let tokens = (0..<150).map { Int32(3 + ($0 * 7) % (model.base.spec.vocabularySize - 3)) }
+    var batch = PackedBatch()
+    batch.append(tokens: tokens)
+    let runner = ModelRunner(model: model, pool: ComputePool(threadCount: 1))
+    let full = try runner.tokenLogits(batch, parameters: parameters)
+    let cached = try generator(model, parameters, merges: false).logits(tokens, prefix: prefix)
+    #expect(largestDifference(cached, full) < 1e-4)
+  }
+
   @Test("on a cache takes VeRA's scales", arguments: [false, true])
   func vera(merges: Bool) throws {
     let base = try FrozenModel(folder: GenerationFixture.tiny)

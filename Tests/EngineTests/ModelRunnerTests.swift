@@ -25,6 +25,26 @@ import Testing
     }
   }
 
+  @Test func aSliceOfAWideModelHasFewerTokens() throws {
+    // MiniLM, RoBERTa-base, BERT-large.
+    let sizes = [110_000, 443_000, 1_180_000].map(ModelRunner.tokensPerSlice(bytesPerToken:))
+    #expect(sizes == [1024, 605, 512])
+    for oracle in OracleFolder.all {
+      let (model, parameters) = try oracle.load()
+      let batch = try oracle.batch(0).0
+      let runner = ModelRunner(model: model, pool: ComputePool(threadCount: 1))
+      defer { runner.pool.shutDown() }
+      #expect(runner.tokensPerSlice == 1024)
+      let kept = ModelRunner.bytesPerToken(of: model) * batch.tokens.count
+      _ = try runner.logits(batch, parameters: parameters)
+      let inference = runner.activationByteCount
+      var gradient = [Float](repeating: 0, count: model.layout.count)
+      _ = try runner.gradient(of: batch, parameters: parameters, trained: .all, dropoutKey: nil, into: &gradient)
+      // Beside what is kept there is what every pass needs; layers that no pass comes back to share two buffers.
+      #expect(runner.activationByteCount > kept && runner.activationByteCount < inference + 2 * kept)
+    }
+  }
+
   @Test func aSequenceDoesNotSeeItsNeighbours() throws {
     let (model, parameters, batch) = try setUp()
     let runner = ModelRunner(model: model, pool: ComputePool(threadCount: 1))

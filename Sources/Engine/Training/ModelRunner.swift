@@ -66,7 +66,8 @@ public final class ModelRunner: @unchecked Sendable {
   public init(model: AdaptedModel, pool: ComputePool, tokensPerSlice: Int? = nil) {
     self.model = model
     self.pool = pool
-    self.tokensPerSlice = max(1, tokensPerSlice ?? ModelRunner.tokensPerSlice(of: model))
+    let fitting = ModelRunner.tokensPerSlice(bytesPerToken: ModelRunner.bytesPerToken(of: model))
+    self.tokensPerSlice = max(1, tokensPerSlice ?? fitting)
     passes = (0..<pool.threadCount).map { _ in SlicePass(model) }
     idlePasses = Mutex(Array(passes.indices.reversed()))
     sums = (0..<pool.threadCount).map { _ in .allocate(capacity: max(model.layout.count, 1)) }
@@ -81,9 +82,12 @@ public final class ModelRunner: @unchecked Sendable {
 
   /// 1,024, or fewer where a part's activations would take more than 256 MiB, down to 512: with fewer, products with a model that
   /// wide begin to lose speed.
-  static func tokensPerSlice(of model: AdaptedModel) -> Int {
-    min(1024, max(512, (256 << 20) / max(1, PassBuffers.bytesPerToken(model))))
+  package static func tokensPerSlice(bytesPerToken: Int) -> Int {
+    min(1024, max(512, (256 << 20) / max(1, bytesPerToken)))
   }
+
+  /// Bytes that a training pass keeps of each token for its way back.
+  package static func bytesPerToken(of model: AdaptedModel) -> Int { PassBuffers.bytesPerToken(model) }
 
   /// Bytes of activations held for reuse over all threads.
   public var activationByteCount: Int { passes.reduce(0) { $0 + $1.byteCount } }
